@@ -1,0 +1,48 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
+CURRENT := $(VENV)/.headrace-current
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types check lock docs clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(CURRENT) ## make .venv with the headrace command in it (free when it is current)
+
+$(CURRENT): pyproject.toml requirements.lock requirements-bootstrap.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "headrace needs Python 3.11 or newer: make PYTHON=python3.12 setup"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+	$(UV) pip sync --quiet --require-hashes requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## a broker, a kernel, agents, a trainer and a live feed, in this terminal
+	$(BIN)/headrace demo
+
+test: setup ## the whole test suite, over a real Kafka broker
+	$(BIN)/python -m pytest
+
+lint: setup ## style, import direction, and that generated documents are current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup ## strict type check
+	$(BIN)/mypy
+
+check: lint types test ## everything that CI runs
+
+lock: setup ## write the lock files anew from pyproject.toml
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --group dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(UV) pip compile --quiet --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header - -o requirements-bootstrap.lock
+
+clean: ## remove what setup and the demo made here
+	rm -rf $(VENV) .headrace

@@ -1,0 +1,1 @@
+"""What is said on the bus: event types, their envelope, ids, and the one catalogue of topics."""

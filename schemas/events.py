@@ -1,0 +1,196 @@
+"""Every type of event that Headrace carries, once.
+
+Each class is the JSON body of one record; the CloudEvents attributes travel in
+the record's headers (see `schemas.envelope`). Unknown fields are ignored, so a
+newer writer can add fields; a change that breaks a reader takes a new version
+number in `schemas.envelope.TYPES`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339, with an offset")]
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+ModelState = Literal["candidate", "shadow", "canary", "live", "retired", "refused"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What every event has: an id, unique within its topic."""
+
+    id: NonEmpty
+
+
+class Cause(msgspec.Struct, frozen=True, array_like=True):
+    """The source position that made an agent say something.
+
+    Within one partition of an agent's output, `(offset, index)` rises for each
+    `(agent, topic, partition)`, but for replays: a lane drops what lies at or
+    below the highest it has committed (docs/delivery.md).
+    """
+
+    agent: str
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    """Position among the messages that this one source event caused."""
+
+
+class FeedEvent(Event, frozen=True, kw_only=True):
+    """One text of a live feed: a headline, a post, a chat message."""
+
+    text: str
+    tickers: list[str] = []
+    source: str = ""
+    published_at: Timestamp | None = None
+    """Event time. Where it is absent, the record's Kafka timestamp stands in."""
+
+
+class KernelRequest(Event, frozen=True, kw_only=True):
+    """A question to the kernel: score `text` (about `target`) for `task`."""
+
+    task: NonEmpty
+    text: str
+    thread: str
+    """The key that the answer carries: a ticker, a conversation, a customer."""
+    target: str | None = None
+    published_at: Timestamp | None = None
+    """Event time of what caused the request, handed through to the result."""
+    deadline: Timestamp | None = None
+    cause: Cause | None = None
+    """Set by agents; a client that publishes requests itself leaves it out."""
+
+
+class KernelTimings(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds that a request spent in each stage of the kernel."""
+
+    queued_ms: float
+    forward_ms: float
+
+
+class KernelResult(Event, frozen=True, kw_only=True):
+    """The kernel's answer to exactly one request."""
+
+    request_id: str
+    task: str
+    thread: str
+    label: str
+    scores: dict[str, float]
+    """Probability of each label, in the model's label order; they sum to 1."""
+    model_version: str
+    precision: str
+    excerpt: str
+    """The first characters of the text, so that a reader needs no join."""
+    target: str | None = None
+    published_at: Timestamp | None = None
+    cause: Cause | None = None
+    timings: KernelTimings | None = None
+
+
+class ModelVersion(Event, frozen=True, kw_only=True):
+    """One state of one model version; the topic's latest record for a key holds."""
+
+    task: NonEmpty
+    version: NonEmpty
+    state: ModelState
+    labels: list[str]
+    artefact: str
+    """Address of the artefact folder: a local path or any fsspec URL."""
+    digest: str
+    """SHA-256 of the artefact's manifest, which holds the digest of each file."""
+    metrics: dict[str, float] = {}
+    reason: str = ""
+    """Why the version is in this state, in words for a person."""
+    changed_at: Timestamp
+
+
+class LabelledExample(Event, frozen=True, kw_only=True):
+    """A text with its right label; a tombstone on the same key withdraws it."""
+
+    task: NonEmpty
+    text: NonEmpty
+    label: NonEmpty
+    target: str | None = None
+    labeller: str = ""
+    published_at: Timestamp | None = None
+
+
+class TrendWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """Sentiment of one ticker over one trailing window of event time."""
+
+    count: int
+    positive: int
+    neutral: int
+    negative: int
+    mean: float
+    """Mean of P(positive) - P(negative) over the window, in [-1, 1]."""
+    momentum: float
+    """`mean` less the mean of the window of the same length before it, in [-2, 2]."""
+
+
+class Trend(Event, frozen=True, kw_only=True):
+    """The windows of a ticker after one more result."""
+
+    ticker: str
+    as_of: Timestamp
+    """Event time of the newest result seen for the ticker: where the windows end."""
+    windows: dict[str, TrendWindow]
+    """By window name: `5m`, `1h`, `1d`."""
+    late: bool
+    """The result that caused this update was older than `as_of`."""
+    cause: Cause
+
+
+class Headline(msgspec.Struct, frozen=True, kw_only=True):
+    """A result that took part in an alert."""
+
+    result_id: str
+    text: str
+    score: float
+    published_at: Timestamp
+
+
+class Alert(Event, frozen=True, kw_only=True):
+    """A burst of negative results about one ticker, against its own baseline."""
+
+    ticker: str
+    kind: Literal["negative-burst"] = "negative-burst"
+    raised_at: Timestamp
+    """Event time of the result that completed the burst."""
+    window_s: int
+    count: int
+    mean: float
+    baseline_mean: float
+    baseline_count: int
+    headlines: list[Headline]
+    cause: Cause
+
+
+class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as it stood on its topic, byte for byte."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] = []
+
+
+class DeadLetter(Event, frozen=True, kw_only=True):
+    """A record that could not be answered: what it was, why, and who says so."""
+
+    error_class: str
+    """A stable name from `schemas.errors.ErrorClass`."""
+    reason: str
+    service: str
+    versions: dict[str, str]
+    """`headrace`, and the model version of the task where one was involved."""
+    source: SourceRecord
+    failed_at: Timestamp

@@ -1,0 +1,67 @@
+"""The connection to the cluster: one place that knows address, security and time-outs."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas.topics import MAX_MESSAGE_BYTES
+from streams.settings import Settings
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """TLS as the settings ask, or None where the protocol has none."""
+    if "SSL" not in settings.security_protocol:
+        return None
+    context = ssl.create_default_context(
+        cafile=None if settings.tls_ca is None else str(settings.tls_ca)
+    )
+    if settings.tls_cert is not None:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap,
+        "security_protocol": settings.security_protocol,
+        "ssl_context": tls_context(settings),
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    return options
+
+
+def producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
+    """An idempotent producer, acks=all; keys are hashed with murmur2 as in Java's client."""
+    return AIOKafkaProducer(
+        **connection(settings),
+        enable_idempotence=True,
+        acks="all",
+        max_request_size=MAX_MESSAGE_BYTES,
+        **options,
+    )
+
+
+def consumer(settings: Settings, *topics: str, **options: Any) -> AIOKafkaConsumer:
+    """A read_committed consumer that commits nothing by itself."""
+    return AIOKafkaConsumer(
+        *topics,
+        **connection(settings),
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        **options,
+    )
+
+
+def admin(settings: Settings) -> AIOKafkaAdminClient:
+    """An admin client."""
+    return AIOKafkaAdminClient(**connection(settings))

@@ -1,0 +1,72 @@
+"""Every setting of Headrace, once: defaults, `headrace.toml`, `HEADRACE_*` variables.
+
+Variables win over the file in the current folder, the file over the defaults.
+Services started by `headrace up` receive theirs through the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Settings(BaseSettings):
+    """Where the cluster is, where the data lies, and how the services behave."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_", toml_file="headrace.toml", extra="forbid", frozen=True
+    )
+
+    data: Path = Field(Path(".headrace"), description="Folder of broker, models and logs.")
+
+    bootstrap: str = Field("", description="host:port,… of a cluster; empty: embedded broker.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    tls_ca: Path | None = Field(None, description="PEM file of the authority to trust.")
+    tls_cert: Path | None = Field(None, description="PEM file of the client's certificate.")
+    tls_key: Path | None = None
+
+    partitions: int = Field(4, ge=1, description="Partitions of topics that carry threads.")
+    replication: int = Field(1, ge=1, description="Replicas of each partition.")
+
+    model_store: str = Field(
+        "", description="Folder or fsspec URL of model artefacts; empty: DATA/models."
+    )
+
+    session_timeout_ms: int = Field(
+        6_000, ge=1_000, description="How long a silent member keeps its partitions."
+    )
+    transaction_timeout_ms: int = Field(60_000, ge=1_000)
+    commit_interval_ms: int = Field(
+        40, ge=0, description="Least time between two commits of a lane under load."
+    )
+    lane_in_flight: int = Field(
+        2_048, ge=1, description="Requests that a lane holds before it stops fetching."
+    )
+
+    @property
+    def models(self) -> str:
+        """Address of the model store."""
+        return self.model_store or str(self.data.absolute() / "models")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
