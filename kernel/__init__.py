@@ -1,1 +1,1 @@
-"""kernel."""
+"""What is computed: model artefacts, drivers, the scheduler, and the service that answers."""

@@ -28,3 +28,8 @@ def dead_letter_id(topic: str, partition: int, offset: int) -> str:
 def model_key(task: str, version: str) -> str:
     """Key of a model version on the registry topic."""
     return f"{task}/{version}"
+
+
+def group_id(service: str) -> str:
+    """Consumer group of a service, e.g. `kernel` or `finance.trends`."""
+    return f"headrace.{service}"

@@ -1,0 +1,1 @@
+"""Drivers: one way each to run one kind of model, behind one small interface."""

@@ -1,0 +1,273 @@
+"""A lane: one input partition of one owner, from fetch to commit, exactly once.
+
+A lane owns a transactional producer, whose id is derived from the partition, and
+a consumer of its own. Opening has one order, and the proof rests on it:
+
+1. InitProducerId: fences the former owner and ends its open transaction.
+2. Read the group's committed offset and bookmark: nobody but us can move it now.
+3. Seek there, and fetch.
+
+From then on messages, offset and bookmark commit in one transaction. Whatever
+goes wrong, the lane closes and a new one opens, which begins at step 1. A lane
+that was fenced can therefore neither write nor move the offset, and one that
+opens late only makes the rightful owner begin again at the committed offset.
+
+Records that a lane fetched die with it: a batch fetched by a former life is never
+committed by a later one (docs/delivery.md shows what happens otherwise).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from schemas.errors import Unanswerable
+from schemas.events import Cause
+from schemas.ids import group_id
+from streams import cluster
+from streams.bookmark import Bookmark
+from streams.dead_letter import dead_letter
+from streams.message import Message
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FETCH_WAIT_MS: Final = 200
+"""How long one fetch waits for records: it bounds how late a lane sees that it should stop."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler says for one record; `versions` names the models that said it."""
+
+    messages: Sequence[Message]
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class Handler(Protocol[Item]):
+    """What a service does with the records of its lanes."""
+
+    service: str
+
+    def admit(self, record: Any) -> tuple[Item, Cause | None]:
+        """Decode a record; raise `Unanswerable` for one that is poison."""
+
+    def submit(self, items: Sequence[Item]) -> Sequence[asyncio.Future[Answer]]:
+        """Begin work; a future may fail with `Unanswerable`, and with nothing else."""
+
+    async def prepare(self, versions: dict[str, str]) -> None:
+        """Return when the service can answer at these versions or later ones."""
+
+
+@dataclass(slots=True)
+class LaneStats:
+    """Counters of a lane since its service started."""
+
+    fetched: int = 0
+    replays: int = 0
+    dead_letters: int = 0
+    messages: int = 0
+    commits: int = 0
+    opened: int = 0
+    commit_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1_000))
+
+
+@dataclass(slots=True)
+class _InFlight:
+    record: Any
+    cause: Cause | None
+    answer: asyncio.Future[Answer] | None
+    """None for a replay: nothing to say, but its offset must be passed."""
+
+
+class Lane(Generic[Item]):
+    """One life of a lane: `run` opens, works until something ends it, and closes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        partition: TopicPartition,
+        handler: Handler[Item],
+        stats: LaneStats,
+    ) -> None:
+        self._settings = settings
+        self._partition = partition
+        self._handler = handler
+        self._stats = stats
+        self._group = group_id(handler.service)
+        self._in_flight: deque[_InFlight] = deque()
+        self._changed = asyncio.Event()
+        self._accepted = Bookmark()
+        """Covers all that was fetched: a replay is dropped while its first copy is in work."""
+        self._committed = Bookmark()
+        self._producer = cluster.producer(
+            settings,
+            transactional_id=f"{self._group}:{partition.topic}:{partition.partition}",
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+        )
+        self._consumer = cluster.consumer(settings, auto_offset_reset="earliest")
+
+    async def run(self) -> None:
+        """Work until cancelled or broken; always leaves both clients closed.
+
+        Raises:
+            Exception: what broke the lane; its owner opens a new one.
+        """
+        try:
+            await self._open()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._fetch())
+                tasks.create_task(self._commit_finished())
+        finally:
+            await self._close()
+
+    async def _open(self) -> None:
+        await self._producer.start()  # step 1: returns when the former owner is fenced
+        admin = cluster.admin(self._settings)
+        await admin.start()
+        try:
+            committed = await admin.list_consumer_group_offsets(
+                self._group, partitions=[self._partition]
+            )
+        finally:
+            await admin.close()
+        found = committed.get(self._partition)
+        self._committed = Bookmark.load(found.metadata if found else None)
+        self._accepted = self._committed.copy()
+        await self._handler.prepare(self._committed.versions)
+        await self._consumer.start()
+        self._consumer.assign([self._partition])
+        if found is not None and found.offset >= 0:
+            self._consumer.seek(self._partition, found.offset)
+        else:
+            await self._consumer.seek_to_beginning(self._partition)
+        self._stats.opened += 1
+        log.info("lane %s open at %s", self._partition, found.offset if found else "the beginning")
+
+    async def _close(self) -> None:
+        for flight in self._in_flight:
+            if flight.answer is not None:
+                flight.answer.cancel()
+        # An open transaction is left to the next opener's InitProducerId: a producer
+        # that failed may not be able to abort, and nothing of it is visible anyway.
+        for client in (self._consumer, self._producer):
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(client.stop(), timeout=5)
+
+    async def _fetch(self) -> None:
+        while True:
+            room = self._settings.lane_in_flight - len(self._in_flight)
+            if room <= 0:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            fetched = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=room)
+            records = fetched.get(self._partition, [])
+            if records:
+                self._take(records)
+
+    def _take(self, records: Sequence[Any]) -> None:
+        self._stats.fetched += len(records)
+        admitted: list[tuple[_InFlight, Item]] = []
+        for record in records:
+            flight = _InFlight(record, None, None)
+            self._in_flight.append(flight)
+            try:
+                item, cause = self._handler.admit(record)
+            except Unanswerable as verdict:
+                flight.answer = asyncio.get_running_loop().create_future()
+                flight.answer.set_exception(verdict)
+                continue
+            flight.cause = cause
+            if cause is not None:
+                if self._accepted.covers(cause):
+                    self._stats.replays += 1
+                    continue
+                self._accepted.advance(cause)
+            admitted.append((flight, item))
+        answers = self._handler.submit([item for _, item in admitted])
+        for (flight, _), answer in zip(admitted, answers, strict=True):
+            flight.answer = answer
+        self._changed.set()
+
+    async def _commit_finished(self) -> None:
+        interval = self._settings.commit_interval_ms / 1000
+        last = -interval
+        while True:
+            await self._head_finished()
+            pause = last + interval - time.monotonic()
+            if pause > 0:  # one transaction carries all that finishes meanwhile
+                await asyncio.sleep(pause)
+            last = time.monotonic()
+            await self._commit(self._finished_prefix())
+            self._changed.set()
+            self._stats.commits += 1
+            self._stats.commit_ms.append((time.monotonic() - last) * 1000)
+
+    async def _head_finished(self) -> None:
+        while not self._in_flight:
+            self._changed.clear()
+            await self._changed.wait()
+        head = self._in_flight[0].answer
+        if head is not None and not head.done():
+            await asyncio.wait([head])
+
+    def _finished_prefix(self) -> list[_InFlight]:
+        finished: list[_InFlight] = []
+        while self._in_flight:
+            head = self._in_flight[0]
+            if head.answer is not None and not head.answer.done():
+                break
+            finished.append(self._in_flight.popleft())
+        return finished
+
+    async def _commit(self, finished: Sequence[_InFlight]) -> None:
+        """Messages, offset and bookmark of a finished prefix, in one transaction."""
+        await self._producer.begin_transaction()
+        deliveries: list[asyncio.Future[Any]] = []
+        for flight in finished:
+            for message in self._messages(flight):
+                delivery = await message.send(self._producer)
+                delivery.add_done_callback(_seen)
+                deliveries.append(delivery)
+            if flight.cause is not None and not self._committed.covers(flight.cause):
+                self._committed.advance(flight.cause)
+        offset = finished[-1].record.offset + 1
+        await self._producer.send_offsets_to_transaction(
+            {self._partition: OffsetAndMetadata(offset, self._committed.dump())}, self._group
+        )
+        # aiokafka commits although a send has failed: each must be seen to succeed first.
+        await asyncio.gather(*deliveries)
+        await self._producer.commit_transaction()
+        self._stats.messages += len(deliveries)
+
+    def _messages(self, flight: _InFlight) -> Sequence[Message]:
+        if flight.answer is None:
+            return ()
+        try:
+            answer = flight.answer.result()
+        except Unanswerable as verdict:
+            self._stats.dead_letters += 1
+            return (
+                dead_letter(
+                    flight.record, verdict, self._handler.service, self._committed.versions
+                ),
+            )
+        self._committed.versions.update(answer.versions)
+        return answer.messages
+
+
+def _seen(delivery: asyncio.Future[Any]) -> None:
+    """Take note of a failed delivery, so that asyncio does not report it as forgotten."""
+    if not delivery.cancelled():
+        delivery.exception()

@@ -1,0 +1,36 @@
+"""A message on its way out: where to, under which key, in which bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from schemas import envelope
+from schemas.events import Event
+from schemas.topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to be produced."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, topic: Topic, key: bytes | None, event: Event, source: str) -> Message:
+        """The record that carries `event`, said by the service `source`."""
+        value, headers = envelope.encode(event, source)
+        return cls(topic.name, key, value, headers)
+
+    async def send(self, producer: AIOKafkaProducer) -> asyncio.Future[Any]:
+        """Hand to the producer; the future ends when the brokers have acknowledged."""
+        future: asyncio.Future[Any] = await producer.send(
+            self.topic, self.value, self.key, headers=self.headers
+        )
+        return future
