@@ -48,6 +48,9 @@ TYPES: Final[dict[type[Event], str]] = {
 _SPEC: Final = b"1.0"
 _JSON: Final = b"application/json"
 _STRUCTURED: Final = b"application/cloudevents+json"
+_STRUCTURED_ANY: Final = b"application/cloudevents"
+_LAST_MOMENT_MS: Final = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)
+_JSON_WORDS: Final = {dict: "object", list: "array", str: "string", bool: "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ class Position:
 
     @property
     def time(self) -> datetime:
-        """The record's own time, in UTC."""
-        return datetime.fromtimestamp(max(self.timestamp_ms, 0) / 1000, UTC)
+        """The record's own time, in UTC; a publisher may give it any 64-bit number."""
+        return datetime.fromtimestamp(min(max(self.timestamp_ms, 0), _LAST_MOMENT_MS) / 1000, UTC)
 
 
 def to_json(value: Any) -> bytes:
@@ -92,17 +95,28 @@ def decode(kind: type[E], value: bytes | None, headers: Headers, at: Position) -
     """
     if value is None:
         raise Unanswerable(ErrorClass.NO_VALUE, "the record is a tombstone: it has no value")
-    found = {name: content for name, content in headers if content is not None}
-    if found.get("content-type", _JSON).lower().startswith(_STRUCTURED):
-        body, type_name, event_id = _structured(value)
+    found = {name.lower(): content for name, content in headers if content is not None}
+    media_type = found.get("content-type", _JSON).partition(b";")[0].strip().lower()
+    if media_type == _STRUCTURED:
+        body, version, type_name, event_id = _structured(value)
+    elif media_type.startswith(_STRUCTURED_ANY):
+        raise Unanswerable(
+            ErrorClass.UNKNOWN_SCHEMA,
+            f"content type {_text(media_type)!r}: of CloudEvents formats only JSON is read",
+        )
     else:
         body = _parse(value)
+        version = _text(found.get("ce_specversion"))
         type_name = _text(found.get("ce_type"))
         event_id = _text(found.get("ce_id"))
+    if version not in {"", "1.0"}:
+        raise Unanswerable(
+            ErrorClass.UNKNOWN_SCHEMA, f"CloudEvents {version!r}: version 1.0 is read"
+        )
     _check_type(kind, type_name)
     if not isinstance(body, dict):
         raise Unanswerable(
-            ErrorClass.WRONG_TYPE, f"the body is a JSON {type(body).__name__}, not an object"
+            ErrorClass.WRONG_TYPE, f"the body is a JSON {_json_word(body)}, not an object"
         )
     if "id" not in body:
         body["id"] = event_id or ids.record_id(at.topic, at.partition, at.offset)
@@ -119,7 +133,8 @@ def _parse(value: bytes) -> Any:
         raise Unanswerable(ErrorClass.NOT_JSON, f"the body is not JSON: {error}") from error
 
 
-def _structured(value: bytes) -> tuple[Any, str, str]:
+def _structured(value: bytes) -> tuple[Any, str, str, str]:
+    """Data, specversion, type and id of a structured event; what is absent is empty."""
     envelope = _parse(value)
     if not isinstance(envelope, dict):
         raise Unanswerable(ErrorClass.WRONG_TYPE, "a structured CloudEvent is a JSON object")
@@ -130,7 +145,26 @@ def _structured(value: bytes) -> tuple[Any, str, str]:
             body = _parse(base64.b64decode(encoded, validate=True))
         except ValueError as error:
             raise Unanswerable(ErrorClass.NOT_JSON, f"data_base64: {error}") from error
-    return body, str(envelope.get("type", "")), str(envelope.get("id", ""))
+    version, type_name, event_id = (
+        _attribute(envelope, name) for name in ("specversion", "type", "id")
+    )
+    return body, version, type_name, event_id
+
+
+def _attribute(envelope: dict[str, Any], name: str) -> str:
+    found = envelope.get(name)
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise Unanswerable(
+            ErrorClass.WRONG_TYPE,
+            f"the CloudEvents attribute {name!r} is a JSON {_json_word(found)}, not a string",
+        )
+    return found
+
+
+def _json_word(value: Any) -> str:
+    return "null" if value is None else _JSON_WORDS.get(type(value), "number")
 
 
 def _check_type(kind: type[Event], type_name: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from schemas.limits import MAX_REASON_CHARACTERS
+
 
 class ErrorClass(StrEnum):
     """The error classes of dead letters; documented in docs/errors.md."""
@@ -34,6 +36,8 @@ class Unanswerable(Exception):  # noqa: N818  (it is a verdict on a record, not 
     """Raised where a record cannot be answered; becomes exactly one dead letter."""
 
     def __init__(self, error_class: ErrorClass, reason: str) -> None:
+        if len(reason) > MAX_REASON_CHARACTERS:
+            reason = reason[: MAX_REASON_CHARACTERS - 1] + "…"
         super().__init__(reason)
         self.error_class = error_class
         self.reason = reason

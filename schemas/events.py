@@ -13,8 +13,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from schemas.limits import MAX_ID_CHARACTERS, MAX_NAME_CHARACTERS
+
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339, with an offset")]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARACTERS)]
+"""What travels on with each answer, so it must not outgrow the answer's record."""
+Required = Annotated[Name, msgspec.Meta(min_length=1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A place in Kafka: what does not fit its 64 bits is no such place."""
 
 ModelState = Literal["candidate", "shadow", "canary", "live", "retired", "refused"]
 
@@ -22,7 +29,7 @@ ModelState = Literal["candidate", "shadow", "canary", "live", "retired", "refuse
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What every event has: an id, unique within its topic."""
 
-    id: NonEmpty
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
 class Cause(msgspec.Struct, frozen=True, array_like=True):
@@ -33,11 +40,11 @@ class Cause(msgspec.Struct, frozen=True, array_like=True):
     below the highest it has committed (docs/delivery.md).
     """
 
-    agent: str
-    topic: str
-    partition: int
-    offset: int
-    index: int
+    agent: Name
+    topic: Name
+    partition: Count
+    offset: Count
+    index: Count
     """Position among the messages that this one source event caused."""
 
 
@@ -45,7 +52,7 @@ class FeedEvent(Event, frozen=True, kw_only=True):
     """One text of a live feed: a headline, a post, a chat message."""
 
     text: str
-    tickers: list[str] = []
+    tickers: list[Name] = []
     source: str = ""
     published_at: Timestamp | None = None
     """Event time. Where it is absent, the record's Kafka timestamp stands in."""
@@ -54,11 +61,13 @@ class FeedEvent(Event, frozen=True, kw_only=True):
 class KernelRequest(Event, frozen=True, kw_only=True):
     """A question to the kernel: score `text` (about `target`) for `task`."""
 
-    task: NonEmpty
+    id: Required
+    """Shorter than other ids, since the result's id is made from it."""
+    task: Required
     text: str
-    thread: str
+    thread: Name
     """The key that the answer carries: a ticker, a conversation, a customer."""
-    target: str | None = None
+    target: Name | None = None
     published_at: Timestamp | None = None
     """Event time of what caused the request, handed through to the result."""
     deadline: Timestamp | None = None
@@ -84,6 +93,8 @@ class KernelResult(Event, frozen=True, kw_only=True):
     """Probability of each label, in the model's label order; they sum to 1."""
     model_version: str
     precision: str
+    cached: bool = False
+    """Answered from an earlier or concurrent pass over the same input."""
     excerpt: str
     """The first characters of the text, so that a reader needs no join."""
     target: str | None = None
@@ -95,8 +106,8 @@ class KernelResult(Event, frozen=True, kw_only=True):
 class ModelVersion(Event, frozen=True, kw_only=True):
     """One state of one model version; the topic's latest record for a key holds."""
 
-    task: NonEmpty
-    version: NonEmpty
+    task: Required
+    version: Required
     state: ModelState
     labels: list[str]
     artefact: str
@@ -112,10 +123,10 @@ class ModelVersion(Event, frozen=True, kw_only=True):
 class LabelledExample(Event, frozen=True, kw_only=True):
     """A text with its right label; a tombstone on the same key withdraws it."""
 
-    task: NonEmpty
+    task: Required
     text: NonEmpty
-    label: NonEmpty
-    target: str | None = None
+    label: Required
+    target: Name | None = None
     labeller: str = ""
     published_at: Timestamp | None = None
 

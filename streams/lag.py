@@ -1,0 +1,82 @@
+"""How far each service is behind: committed offset, end and lag of every partition it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from schemas.ids import group_id
+from streams import cluster, reading
+from streams.settings import Settings
+
+_COUNT_BELOW: Final = 200
+"""A lag this small is counted record by record: it may be transaction markers alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Where a group stands in one partition.
+
+    `lag` counts records that a read_committed reader has still to see; the marker of a
+    transaction takes an offset but is no record. Above a few hundred it is the difference
+    of the offsets.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    committed: int
+    end: int
+    lag: int
+
+
+async def lags(settings: Settings, *, exact: bool = True) -> list[Lag]:
+    """Lag of every partition that a group of Headrace has committed in.
+
+    Without `exact`, `lag` is the difference of the offsets throughout.
+    """
+    admin = cluster.admin(settings)
+    await admin.start()
+    try:
+        present = {str(topic["topic"]) for topic in await admin.describe_topics()}
+        found = [str(name) for name, *_ in await admin.list_consumer_groups()]
+        committed: dict[str, dict[TopicPartition, int]] = {}
+        for group in sorted(name for name in found if name.startswith(group_id(""))):
+            offsets = await admin.list_consumer_group_offsets(group)
+            committed[group] = {
+                part: int(meta.offset)
+                for part, meta in offsets.items()
+                if meta.offset >= 0 and part.topic in present
+            }
+    finally:
+        await admin.close()
+    return await _measure(settings, committed, exact=exact)
+
+
+async def _measure(
+    settings: Settings, committed: dict[str, dict[TopicPartition, int]], *, exact: bool
+) -> list[Lag]:
+    parts = sorted({part for offsets in committed.values() for part in offsets})
+    if not parts:
+        return []
+    rows = []
+    async with reading.assigned(settings, parts) as consumer:
+        consumer.pause(*parts)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(parts)
+        for group, offsets in committed.items():
+            gaps = {part: max(ends[part] - at, 0) for part, at in offsets.items()}
+            unsure = [part for part, gap in gaps.items() if exact and 0 < gap <= _COUNT_BELOW]
+            for part in unsure:
+                consumer.seek(part, offsets[part])
+                gaps[part] = 0
+            consumer.resume(*unsure)
+            async for record in reading.up_to(consumer, unsure, ends):
+                gaps[TopicPartition(record.topic, record.partition)] += 1
+            consumer.pause(*unsure)
+            rows += [
+                Lag(group, part.topic, part.partition, at, ends[part], gaps[part])
+                for part, at in sorted(offsets.items())
+            ]
+    return rows
