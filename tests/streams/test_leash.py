@@ -18,7 +18,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 
 def hold(command: list[str], patience_s: float = 10.0) -> tuple[subprocess.Popen[bytes], int]:
-    held = subprocess.Popen(
+    held = subprocess.Popen(  # noqa: S603
         [sys.executable, "-I", "-S", leash.__file__, str(patience_s), *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -86,7 +86,9 @@ def test_a_killed_parent_takes_what_it_held_along_though_another_keeps_the_pipe(
         "if heir: print(heir, flush=True)\n"
         "import time; time.sleep(600)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, leash.__file__], stdout=subprocess.PIPE)
+    parent = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code, leash.__file__], stdout=subprocess.PIPE
+    )
     assert parent.stdout is not None
     pid, heir = int(parent.stdout.readline()), int(parent.stdout.readline())
     parent.kill()
@@ -107,7 +109,16 @@ def test_a_killed_leash_takes_what_it_held_along() -> None:
 
 
 def _ignores_sigterm(pid: int) -> bool:
-    shown = subprocess.run(
-        ["ps", "-o", "ignored=", "-p", str(pid)], capture_output=True, text=True, check=False
+    shown = subprocess.run(  # noqa: S603
+        [  # noqa: S607
+            "ps",
+            "-o",
+            "ignored=",
+            "-p",
+            str(pid),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.strip()
     return bool(shown) and bool(int(shown, 16) & (1 << (signal.SIGTERM - 1)))
