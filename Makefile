@@ -32,6 +32,10 @@ lint: setup ## style, import direction, and that generated documents are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m schemas.documents --check
+
+docs: setup ## write docs/asyncapi.yaml and docs/schemas/ anew from the types
+	$(BIN)/python -m schemas.documents
 
 types: setup ## strict type check
 	$(BIN)/mypy

@@ -12,19 +12,18 @@ from typing import Any, Final
 from schemas.envelope import TYPES
 from schemas.events import Event
 from schemas.json_schemas import file_name
-from schemas.services import SERVICES, Service
-from schemas.topics import CATALOGUE, DEAD_LETTERS, OUTBOX, Topic
+from schemas.services import RELAY, SERVICES, Service
+from schemas.topics import CATALOGUE, OUTBOX, Topic
 
 BINDING: Final = "0.5.0"
 SCHEMA_FORMAT: Final = "application/schema+json;version=draft-2020-12"
 _BODY: Final = "application/json"
-_RELAYED: Final = "Relayed"
-"""Suffix of a message's name while it lies in the outbox."""
+RELAYED: Final = tuple(topic.carries for topic in RELAY.produces if topic.carries is not None)
+"""Types that pass through the outbox."""
 
 
 def asyncapi() -> dict[str, Any]:
     """The whole document; payloads refer to the files beside it in `schemas/`."""
-    relayed = [topic.carries for topic in CATALOGUE.values() if _is_relayed(topic)]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -51,27 +50,23 @@ def asyncapi() -> dict[str, Any]:
         },
         "components": {
             "messages": {
-                **{kind.__name__: _message(kind) for kind in TYPES},
-                **{
-                    kind.__name__ + _RELAYED: _message(kind, relayed=True)
-                    for kind in relayed
-                    if kind
-                },
+                **{_name(kind): _message(kind) for kind in TYPES},
+                **{_name(kind, relayed=True): _message(kind, relayed=True) for kind in RELAYED},
             }
         },
     }
 
 
-def _is_relayed(topic: Topic) -> bool:
-    return topic in SERVICES["relay"].writes
+def _name(kind: type[Event], *, relayed: bool = False) -> str:
+    """Name of a message among the components."""
+    return kind.__name__ + ("Relayed" if relayed else "")
 
 
 def _names(topic: Topic) -> list[str]:
-    """Names of the messages on a topic."""
+    """Names of the messages on a topic; the outbox carries what the relay writes."""
     if topic.carries is not None:
-        return [topic.carries.__name__]
-    kinds = [one.carries for one in CATALOGUE.values() if _is_relayed(one) and one.carries]
-    return [kind.__name__ + _RELAYED for kind in kinds]
+        return [_name(topic.carries)]
+    return [_name(kind, relayed=True) for kind in RELAYED]
 
 
 def _channel(topic: Topic) -> dict[str, Any]:
@@ -100,19 +95,13 @@ def _operation(service: Service, action: str, topic: Topic) -> dict[str, Any]:
         "summary": service.about,
         "tags": [{"name": service.name}],
     }
-    if topic is OUTBOX and service.is_agent:
-        said = _said_by(service)
+    if topic is OUTBOX and service.by_outbox:
         operation["messages"] = [
-            {"$ref": f"#/channels/{topic.name}/messages/{name}"} for name in said
+            {"$ref": f"#/channels/{topic.name}/messages/{_name(said.carries, relayed=True)}"}
+            for said in service.by_outbox
+            if said.carries is not None
         ]
     return operation
-
-
-def _said_by(agent: Service) -> list[str]:
-    """Messages of the outbox that an agent sends: its own topic's, and dead letters."""
-    topics = [CATALOGUE[agent.name]] if agent.name in CATALOGUE else []
-    kinds = [topic.carries for topic in (*topics, DEAD_LETTERS) if topic.carries]
-    return [kind.__name__ + _RELAYED for kind in kinds]
 
 
 def _message(kind: type[Event], *, relayed: bool = False) -> dict[str, Any]:

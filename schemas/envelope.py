@@ -22,6 +22,8 @@ from schemas import ids
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import (
     Alert,
+    AlertState,
+    AuditEntry,
     DeadLetter,
     Event,
     FeedEvent,
@@ -44,6 +46,8 @@ TYPES: Final[dict[type[Event], str]] = {
     Trend: "headrace.finance.trend.v1",
     Alert: "headrace.finance.alert.v1",
     DeadLetter: "headrace.dead-letter.v1",
+    AlertState: "headrace.console.alert-state.v1",
+    AuditEntry: "headrace.console.audit.v1",
 }
 _SPEC: Final = b"1.0"
 _JSON: Final = b"application/json"

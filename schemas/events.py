@@ -182,6 +182,34 @@ class Alert(Event, frozen=True, kw_only=True):
     cause: Cause
 
 
+class AlertState(Event, frozen=True, kw_only=True):
+    """What a person decided about an alert, or about all alerts of a ticker.
+
+    The id is the alert's own, or `ticker:` and the ticker; the topic's latest record holds.
+    """
+
+    ticker: Name
+    state: Literal["open", "acknowledged", "muted"]
+    by: Name
+    reason: Name = ""
+    changed_at: Timestamp
+    until: Timestamp | None = None
+    """When a mute ends by itself; None: when somebody ends it."""
+
+
+class AuditEntry(Event, frozen=True, kw_only=True):
+    """Who changed what through the web console, and whether it was allowed."""
+
+    who: Name
+    role: Name
+    action: Required
+    subject: Name
+    """What it was done to: an id, a version, a user."""
+    outcome: Literal["done", "refused", "failed"]
+    detail: dict[str, str] = {}
+    at: Timestamp
+
+
 class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A record as it stood on its topic, byte for byte."""
 

@@ -29,56 +29,59 @@ class Service:
     name: str
     about: str
     reads: tuple[Topic, ...]
-    writes: tuple[Topic, ...]
-    """Topics that its records appear on; an agent's all but requests go by the outbox."""
+    produces: tuple[Topic, ...] = ()
+    """Topics that it produces to itself."""
+    by_outbox: tuple[Topic, ...] = ()
+    """Topics on which the relay makes appear what this agent says."""
 
     @property
-    def is_agent(self) -> bool:
-        """Whether what it says goes through the outbox."""
-        return OUTBOX in self.writes
+    def writes(self) -> tuple[Topic, ...]:
+        """Every topic that its own producer writes to."""
+        return (*self.produces, OUTBOX) if self.by_outbox else self.produces
 
 
 KERNEL: Final = Service(
     name="kernel",
     about="Scores requests with the live models, in transactions.",
     reads=(*REQUESTS.values(), MODELS),
-    writes=(RESULTS, DEAD_LETTERS),
+    produces=(RESULTS, DEAD_LETTERS),
 )
 RELAY: Final = Service(
     name="relay",
     about="Makes what agents say appear once on its topic.",
     reads=(OUTBOX,),
-    writes=(TRENDS, ALERTS, DEAD_LETTERS),
+    produces=(TRENDS, ALERTS, DEAD_LETTERS),
 )
 READER: Final = Service(
     name="finance.reader",
     about="Finds the companies of each text and asks the kernel about every one.",
     reads=(FEED_EVENTS,),
-    writes=(REQUESTS["standard"], OUTBOX),
+    produces=(REQUESTS["standard"],),
+    by_outbox=(DEAD_LETTERS,),
 )
 FINANCE_TRENDS: Final = Service(
     name="finance.trends",
     about="Keeps each ticker's windows over event time.",
     reads=(RESULTS,),
-    writes=(OUTBOX,),
+    by_outbox=(TRENDS, DEAD_LETTERS),
 )
 FINANCE_ALERTS: Final = Service(
     name="finance.alerts",
     about="Raises a ticker's bursts of negative results, each once.",
     reads=(RESULTS,),
-    writes=(OUTBOX,),
+    by_outbox=(ALERTS, DEAD_LETTERS),
 )
 TRAINER: Final = Service(
     name="trainer",
     about="Learns from labelled examples and announces model versions.",
     reads=(LABELS, MODELS),
-    writes=(MODELS, DEAD_LETTERS),
+    produces=(MODELS, DEAD_LETTERS),
 )
 CONSOLE: Final = Service(
     name="console",
     about="What a person does at the command line: publish, look on, promote, roll back.",
     reads=(FEED_EVENTS, *REQUESTS.values(), RESULTS, MODELS, LABELS, TRENDS, ALERTS, DEAD_LETTERS),
-    writes=(FEED_EVENTS, *REQUESTS.values(), LABELS, MODELS),
+    produces=(FEED_EVENTS, *REQUESTS.values(), LABELS, MODELS),
 )
 
 SERVICES: Final[dict[str, Service]] = {

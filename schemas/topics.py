@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 from schemas.events import (
     Alert,
+    AlertState,
+    AuditEntry,
     DeadLetter,
     Event,
     FeedEvent,
@@ -21,6 +23,8 @@ Urgency = Literal["interactive", "standard", "bulk"]
 
 _DAY_MS: Final = 86_400_000
 _MIB: Final = 1_048_576
+_LETTER_BYTES: Final = 5 * _MIB
+"""A dead letter of a 2 MiB record: all of it in base64 (4/3), and its key once more as its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,7 @@ OUTBOX: Final = Topic(
     key="thread",
     about="What agents emit, replays included, on its way to the topic named in `headrace-to`.",
     retention_ms=_DAY_MS,
-    max_message_bytes=4 * _MIB,
+    max_message_bytes=_LETTER_BYTES,
 )
 TRENDS: Final = Topic(
     name="finance.trends", carries=Trend, key="ticker", about="Sentiment windows per ticker."
@@ -112,8 +116,24 @@ DEAD_LETTERS: Final = Topic(
     key="key of the original",
     about="Records that could not be answered: bytes, reason, position, versions.",
     retention_ms=30 * _DAY_MS,
-    # The original in base64, and its headers.
-    max_message_bytes=4 * _MIB,
+    max_message_bytes=_LETTER_BYTES,
+)
+
+ALERT_STATES: Final = Topic(
+    name="console.alert-states",
+    carries=AlertState,
+    key="alert id, or `ticker:` and the ticker",
+    about="What people decided about alerts: acknowledged, muted, open again.",
+    partitions=1,
+    compacted=True,
+)
+AUDIT: Final = Topic(
+    name="console.audit",
+    carries=AuditEntry,
+    key="who",
+    about="Every change made through the web console: who, what, when, how it ended.",
+    partitions=1,
+    retention_ms=365 * _DAY_MS,
 )
 
 CATALOGUE: Final[dict[str, Topic]] = {
@@ -128,6 +148,8 @@ CATALOGUE: Final[dict[str, Topic]] = {
         TRENDS,
         ALERTS,
         DEAD_LETTERS,
+        ALERT_STATES,
+        AUDIT,
     )
 }
 MAX_MESSAGE_BYTES: Final = max(topic.max_message_bytes for topic in CATALOGUE.values())

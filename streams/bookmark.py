@@ -14,6 +14,13 @@ import msgspec
 from schemas.events import Cause
 
 METADATA_LIMIT: Final = 4_096
+_VERSIONS_ROOM: Final = 512
+"""What is kept free for the versions and the braces."""
+_MAX_OFFSET: Final = 10**15
+_MAX_INDEX: Final = 10**6
+_MAX_PARTITION: Final = 10**5
+"""No partition and no event gets so far; with these bounds the length of an entry is known."""
+_ENTRY: Final = len(f'"{_MAX_PARTITION - 1}":[{_MAX_OFFSET - 1},{_MAX_INDEX - 1}],')
 
 Source = tuple[str, str, int]
 """Agent, topic and partition: within a lane, positions of one source only rise."""
@@ -43,6 +50,27 @@ class Bookmark:
         """Whether `cause` lies at or below the watermark of its source: a replay."""
         place = self._places.get((cause.agent, cause.topic, cause.partition))
         return place is not None and (cause.offset, cause.index) <= place
+
+    def admits(self, cause: Cause) -> bool:
+        """Whether the watermark of `cause` would still fit, whatever comes after it.
+
+        One made-up cause must not grow the metadata until no commit goes through.
+        """
+        if (
+            cause.offset >= _MAX_OFFSET
+            or cause.index >= _MAX_INDEX
+            or cause.partition >= _MAX_PARTITION
+        ):
+            return False
+        source = (cause.agent, cause.topic, cause.partition)
+        if source in self._places:
+            return True
+        sources = [*self._places, source]
+        names = {(agent, topic) for agent, topic, _ in sources}
+        # Names in JSON take at most six bytes a character; `len` of the dump would not do,
+        # because the offsets in it grow.
+        named = sum(len(msgspec.json.encode(name)) + 8 for name in names)
+        return named + _ENTRY * len(sources) <= METADATA_LIMIT - _VERSIONS_ROOM
 
     def advance(self, cause: Cause) -> None:
         """Raise the watermark of the cause's source to it."""

@@ -6,12 +6,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
+import msgspec
+
 from schemas.errors import Unanswerable
 from schemas.events import DeadLetter, SourceRecord
 from schemas.ids import dead_letter_id
 from schemas.topics import DEAD_LETTERS
 from streams.message import Message
 
+_ROOM_FOR_HEADERS: Final = 8_192
+"""For the letter's own headers, those of the outbox, and what Kafka adds to a record."""
 HEADRACE_VERSION: Final = version("headrace")
 
 
@@ -41,6 +45,28 @@ def letter_for(
 def dead_letter(
     record: Any, verdict: Unanswerable, service: str, versions: dict[str, str]
 ) -> Message:
-    """The same as a message with the original's key."""
+    """The same as a message with the original's key, of a size that the topic takes.
+
+    Almost every record fits with all it has. One whose headers outgrow the topic in JSON
+    (thousands of tiny ones, say) loses these, and if that is not enough its key and value:
+    the letter then says so, and they lie at the position that it names.
+    """
     letter = letter_for(record, verdict, service, versions)
-    return Message.of(DEAD_LETTERS, record.key, letter, service)
+    message = Message.of(DEAD_LETTERS, record.key, letter, service)
+    if not _fits(message):
+        kept = msgspec.structs.replace(letter.source, headers=[])
+        message = Message.of(DEAD_LETTERS, record.key, _without(letter, kept, "headers"), service)
+    if not _fits(message):
+        kept = msgspec.structs.replace(letter.source, headers=[], key=None, value=None)
+        message = Message.of(DEAD_LETTERS, None, _without(letter, kept, "content"), service)
+    return message
+
+
+def _fits(message: Message) -> bool:
+    size = len(message.value or b"") + len(message.key or b"")
+    return size + _ROOM_FOR_HEADERS <= DEAD_LETTERS.max_message_bytes
+
+
+def _without(letter: DeadLetter, kept: SourceRecord, what: str) -> DeadLetter:
+    reason = f"{letter.reason} (the record's {what} did not fit: see its position)"
+    return msgspec.structs.replace(letter, source=kept, reason=reason)

@@ -29,7 +29,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from schemas.errors import Unanswerable
+from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import Cause
 from schemas.ids import group_id
 from streams import cluster
@@ -44,6 +44,11 @@ FETCH_WAIT_MS: Final = 200
 """How long one fetch waits for records: it bounds how late a lane sees that it should stop."""
 
 Item = TypeVar("Item")
+
+_TOO_MANY_SOURCES: Final = (
+    "the cause names one source partition more than a lane's commit can remember (about 100): "
+    "give the agent's source topic fewer partitions, or leave `cause` out of your own requests"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,8 @@ class Lane(Generic[Item]):
             self._in_flight.append(flight)
             try:
                 item, cause = self._handler.admit(record)
+                if cause is not None and not self._accepted.admits(cause):
+                    raise Unanswerable(ErrorClass.WRONG_TYPE, _TOO_MANY_SOURCES)  # noqa: TRY301
             except Unanswerable as verdict:
                 flight.answer = asyncio.get_running_loop().create_future()
                 flight.answer.set_exception(verdict)

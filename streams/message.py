@@ -22,6 +22,12 @@ class Message:
     value: bytes | None
     headers: list[tuple[str, bytes]]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the record, at most: body, key, headers and what Kafka adds."""
+        headers = sum(len(name) * 4 + len(content or b"") + 12 for name, content in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers + 100
+
     @classmethod
     def of(cls, topic: Topic, key: bytes | None, event: Event, source: str) -> Message:
         """The record that carries `event`, said by the service `source`."""

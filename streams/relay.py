@@ -45,7 +45,7 @@ class RelayHandler:
 
     def admit(self, record: Any) -> tuple[Message, Cause]:
         """The message as it leaves the outbox, and what caused it."""
-        found = dict(record.headers)
+        found = {name: content for name, content in record.headers if content is not None}
         try:
             cause = msgspec.convert(orjson.loads(found[HEADER_CAUSE]), Cause)
             topic = found[HEADER_TO].decode()
@@ -61,7 +61,13 @@ class RelayHandler:
             for name, content in record.headers
             if name not in {HEADER_TO, HEADER_CAUSE}
         ]
-        return Message(topic, record.key, record.value, headers), cause
+        message = Message(topic, record.key, record.value, headers)
+        limit = CATALOGUE[topic].max_message_bytes
+        if message.size > limit:
+            raise Unanswerable(
+                ErrorClass.WRONG_TYPE, f"{message.size} bytes; {topic} takes at most {limit}"
+            )
+        return message, cause
 
     def submit(self, items: Sequence[Message]) -> Sequence[asyncio.Future[Answer]]:
         """Each message is its own answer."""

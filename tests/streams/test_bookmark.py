@@ -38,6 +38,25 @@ def test_only_what_lies_at_or_below_the_watermark_of_its_own_source_is_a_replay(
     assert not bookmark.covers(Cause("b", "t", 0, 0, 0))
 
 
+@given(st.lists(st.builds(Cause, st.text(), st.text(), st.integers(0),
+                          st.integers(0), st.integers(0)), max_size=150))  # fmt: skip
+def test_whatever_causes_are_admitted_the_metadata_fits(causes: list[Cause]) -> None:
+    bookmark = Bookmark()
+    for cause in causes:
+        if bookmark.admits(cause):
+            bookmark.advance(cause)
+    bookmark.dump()
+
+
+def test_a_hundred_partitions_of_one_agent_are_admitted() -> None:
+    bookmark = Bookmark()
+    for partition in range(100):
+        cause = Cause("finance.reader", "feed.events", partition, 10**13, 63)
+        assert bookmark.admits(cause)
+        bookmark.advance(cause)
+    bookmark.dump()
+
+
 def test_metadata_over_the_brokers_limit_is_refused_with_what_to_do() -> None:
     bookmark = Bookmark()
     for partition in range(1_000):

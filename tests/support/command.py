@@ -1,16 +1,21 @@
-"""The command line as a user runs it: a process, its output, its exit code."""
+"""The command line as a user runs it: its output and its exit code."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 
+from console.main import run
 from streams.settings import Settings
 
 COMMAND = [sys.executable, "-m", "console.main"]
@@ -35,9 +40,9 @@ def environment() -> dict[str, str]:
     return kept | {"COLUMNS": "120", "NO_COLOR": "1", "PYTHONPATH": str(Path.cwd())}
 
 
-def headrace(*arguments: str, stdin: bytes = b"", within_s: float = 60.0) -> Result:
-    """Run `headrace` with these arguments."""
-    done = subprocess.run(
+def process(*arguments: str, stdin: bytes = b"", within_s: float = 60.0) -> Result:
+    """Run `headrace` with these arguments in a process of its own."""
+    done = subprocess.run(  # noqa: S603  (our own command)
         [*COMMAND, *arguments],
         input=stdin,
         capture_output=True,
@@ -46,6 +51,25 @@ def headrace(*arguments: str, stdin: bytes = b"", within_s: float = 60.0) -> Res
         check=False,
     )
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def headrace(*arguments: str, stdin: bytes = b"") -> Result:
+    """Run `headrace` in this process: what it imports is imported once for all tests."""
+    out, err = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    try:
+        with (
+            patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+            patch.dict(os.environ, environment(), clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = run(list(arguments))
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+    return Result(int(code), out.getvalue(), err.getvalue())
 
 
 class Console:
