@@ -1,30 +1,38 @@
 """The engine: the stages between a lane's submit and its answers.
 
 Three stages overlap: tokenize (a thread), forward (a thread; ONNX Runtime uses the
-cores), and look-up, post-process and hand-back (the event loop). Two batches are in
-the hands of the forward thread, so that it never waits for the loop between them.
+cores), and look-up, post-process and hand-back (the event loop). Two passes are asked
+of the forward thread ahead, so that it never waits for the loop between them; each
+chooses its batch only when it begins, so that nothing urgent waits behind a batch
+that was chosen before it came.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kernel.cache import ResultCache, input_key
 from kernel.drivers.base import Driver, DriverError, Encoding
 from kernel.models import Models
-from kernel.ready_queue import Entry, ReadyQueue
+from kernel.scheduler import Request, Scheduler
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import KernelRequest, KernelTimings
 from schemas.topics import Urgency
 
 TOKEN_BUDGET: Final = 1_024
 """Padded tokens in a batch on a CPU: larger ones fall out of its caches (docs/benchmarks.md)."""
-BATCHES_AHEAD: Final = 2
+PASSES_AHEAD: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +47,38 @@ class Verdict:
     timings: KernelTimings
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """A request on its way through the stages."""
 
     request: KernelRequest
     urgency: Urgency
+    lane: Hashable
+    """What commits together with it: a partition."""
     arrived: float
-    verdict: asyncio.Future[Verdict]
+    deadline: float | None
+    """As `arrived`, on the monotonic clock."""
+    verdict: asyncio.Future[Verdict | None]
+    """None: its deadline came first."""
+    scoring: Scoring | None = None
+    waiting: Request[Driver, Job] | None = None
+    """Its entry in the scheduler."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Scoring:
     """One input to be scored, and every request that waits for it."""
 
     key: bytes
+    driver: Driver
     jobs: list[Job]
     encoding: Encoding | None = None
+    taken: bool = False
+    """A batch holds it."""
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody still waits: a lane that closed has cancelled its requests."""
-        return not all(job.verdict.done() for job in self.jobs)
+
+_Pass = tuple[Driver, list[Scoring], NDArray[np.float32] | DriverError, float, float]
+"""Model, batch, probabilities or what went wrong, when it began, seconds."""
 
 
 @dataclass(slots=True)
@@ -74,21 +92,32 @@ class EngineStats:
     forward_s: float = 0.0
     shared: int = 0
     """Requests answered by the pass of another one that was already waiting."""
+    expired: int = 0
     queued: int = field(default=0)
-    """Inputs ready and not yet taken by a batch."""
+    """Requests ready and not yet taken by a batch."""
 
 
 class Engine:
     """Scores requests of all lanes, in batches of about one length."""
 
-    def __init__(self, models: Models, cache: ResultCache, budget: int = TOKEN_BUDGET) -> None:
+    def __init__(
+        self,
+        models: Models,
+        cache: ResultCache,
+        budget: int = TOKEN_BUDGET,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
         self._models = models
         self._budget = budget
-        self._queue: ReadyQueue[Driver, Scoring] = ReadyQueue()
+        self._scheduler: Scheduler[Driver, Job] = Scheduler(weights)
+        self._lock = Lock()
+        """Of the scheduler, and of whether a scoring is taken: two threads use them."""
         self._scorings: dict[bytes, Scoring] = {}
         self._entered: dict[str, asyncio.Queue[list[Job]]] = {}
         self._tasks = asyncio.TaskGroup()
         self._ready = asyncio.Event()
+        self._timed = asyncio.Event()
+        """A deadline was entered."""
         self._tokenizing = ThreadPoolExecutor(1, "tokenize")
         self._forwarding = ThreadPoolExecutor(1, "forward")
         self.cache = cache
@@ -101,11 +130,18 @@ class Engine:
                 self._entered[task] = asyncio.Queue()
                 self._tasks.create_task(self._tokenize(task, self._entered[task]))
             self._entered[task].put_nowait([job for job in jobs if job.request.task == task])
+        loop = asyncio.get_running_loop()
+        for job in jobs:
+            job.verdict.add_done_callback(partial(self._forget, job))
+            if job.deadline is not None and self._models.driver(job.request.task) is None:
+                # It may expire before there is a model, and so before it can be scheduled.
+                loop.call_later(max(0.0, job.deadline - time.monotonic()), self._expire, job)
 
     async def run(self) -> None:
         """Run the stages until cancelled."""
         async with self._tasks:
-            for _ in range(BATCHES_AHEAD):
+            self._tasks.create_task(self._answer_expired())
+            for _ in range(PASSES_AHEAD):
                 self._tasks.create_task(self._score_ready())
 
     async def _tokenize(self, task: str, entered: asyncio.Queue[list[Job]]) -> None:
@@ -123,66 +159,145 @@ class Engine:
             )
             for scoring, encoding in zip(fresh, encodings, strict=True):
                 scoring.encoding = encoding
-                first = scoring.jobs[0]
-                self._queue.put(
-                    Entry(driver, encoding.tokens, first.urgency, first.arrived, scoring)
-                )
-            self.stats.queued = len(self._queue)
+                for job in scoring.jobs:
+                    self._schedule(job, scoring, encoding)
+                self._drop_if_unwanted(scoring)
+            self.stats.queued = len(self._scheduler)
             self._ready.set()
 
     def _look_up(self, driver: Driver, jobs: Sequence[Job]) -> list[Scoring]:
         """Answer what is known, join what is being scored, and return the rest."""
         fresh: list[Scoring] = []
+        now = time.monotonic()
         for job in jobs:
             request = job.request
+            if job.deadline is not None and job.deadline <= now:
+                self._expire(job)
+            if job.verdict.done():
+                continue
             key = input_key(driver.version, driver.precision, request.text, request.target)
             scores = self.cache.get(key)
             if scores is not None:
-                _resolve(job, driver, scores, began=time.monotonic(), forward_ms=0.0, cached=True)
-            elif key in self._scorings:
-                self.stats.shared += 1
-                self._scorings[key].jobs.append(job)
-            else:
-                self._scorings[key] = Scoring(key, [job])
-                fresh.append(self._scorings[key])
+                _resolve(job, driver, scores, began=now, forward_ms=0.0, cached=True)
+                continue
+            scoring = self._scorings.get(key)
+            if scoring is None:
+                job.scoring = self._scorings[key] = Scoring(key, driver, [job])
+                fresh.append(job.scoring)
+                continue
+            self.stats.shared += 1
+            job.scoring = scoring
+            scoring.jobs.append(job)
+            if scoring.encoding is not None:
+                self._schedule(job, scoring, scoring.encoding)
         return fresh
 
-    async def _score_ready(self) -> None:
+    def _schedule(self, job: Job, scoring: Scoring, encoding: Encoding) -> None:
+        """Let the job wait in its own name: whoever of a scoring's jobs is first brings it on."""
+        if job.verdict.done():
+            return
+        waiting = Request(
+            scoring.driver,
+            encoding.tokens,
+            job.urgency,
+            job.lane,
+            job,
+            job.request.tenant,
+            job.deadline,
+        )
+        with self._lock:
+            if scoring.taken:
+                return
+            job.waiting = waiting
+            self._scheduler.enter(waiting)
+        if job.deadline is not None:
+            self._timed.set()
+
+    def _forget(self, job: Job, _: asyncio.Future[Verdict | None]) -> None:
+        """An answered job, or one whose lane has closed, waits no longer."""
+        if job.waiting is not None:
+            with self._lock:
+                self._scheduler.withdraw(job.waiting)
+        if job.scoring is not None:
+            self._drop_if_unwanted(job.scoring)
+
+    def _drop_if_unwanted(self, scoring: Scoring) -> None:
+        if scoring.encoding is None or self._scorings.get(scoring.key) is not scoring:
+            return
+        with self._lock:
+            taken = scoring.taken
+        if not taken and all(job.verdict.done() for job in scoring.jobs):
+            del self._scorings[scoring.key]
+
+    def _expire(self, job: Job) -> None:
+        if not job.verdict.done():
+            self.stats.expired += 1
+            job.verdict.set_result(None)
+
+    async def _answer_expired(self) -> None:
         while True:
-            batch = self._queue.take(self._budget)
-            if not batch:
-                self._ready.clear()
+            with self._lock:
+                late = self._scheduler.expired(time.monotonic())
+                soonest = self._scheduler.next_deadline()
+            for request in late:
+                self._expire(request.work)
+            self._timed.clear()
+            pause = None if soonest is None else max(0.0, soonest - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._timed.wait(), pause)
+
+    async def _score_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._ready.clear()
+            done = await loop.run_in_executor(self._forwarding, self._next_pass)
+            if done is None:
                 await self._ready.wait()
                 continue
-            self.stats.queued = len(self._queue)
-            wanted = []
-            for entry in batch:
-                if entry.work.wanted:
-                    wanted.append(entry.work)
-                else:
-                    self._scorings.pop(entry.work.key, None)
-            if wanted:
-                await self._score(batch[0].model, wanted)
+            self.stats.queued = len(self._scheduler)
+            if self.stats.queued:
+                self._ready.set()
+            await self._hand_back(*done)
 
-    async def _score(self, driver: Driver, batch: Sequence[Scoring]) -> None:
-        """Score a batch; one that fails is halved until the input that fails stands alone."""
-        encodings = [scoring.encoding for scoring in batch if scoring.encoding is not None]
-        loop = asyncio.get_running_loop()
-        began = time.monotonic()
-        try:
-            probabilities = await loop.run_in_executor(self._forwarding, driver.forward, encodings)
-        except DriverError as error:
+    def _next_pass(self) -> _Pass | None:
+        """On the forward thread: choose a batch and score it; None where nothing waits."""
+        with self._lock:
+            chosen = self._scheduler.take(time.monotonic(), self._budget)
+            batch: list[Scoring] = []
+            for request in chosen:
+                scoring = request.work.scoring
+                if scoring is None or scoring.taken:
+                    continue
+                scoring.taken = True
+                batch.append(scoring)
+                for other in scoring.jobs:
+                    if other.waiting is not None:
+                        self._scheduler.withdraw(other.waiting)
+        return _forward(chosen[0].model, batch) if batch else None
+
+    async def _hand_back(
+        self,
+        driver: Driver,
+        batch: list[Scoring],
+        probabilities: NDArray[np.float32] | DriverError,
+        began: float,
+        seconds: float,
+    ) -> None:
+        """Answer a batch; one that failed is halved until the input that fails stands alone."""
+        if isinstance(probabilities, DriverError):
             if len(batch) == 1:
-                self._refuse(batch[0], Unanswerable(ErrorClass.DRIVER_FAILED, str(error)))
+                reason = Unanswerable(ErrorClass.DRIVER_FAILED, str(probabilities))
+                self._refuse(batch[0], reason)
                 return
             middle = len(batch) // 2
-            await self._score(driver, batch[:middle])
-            await self._score(driver, batch[middle:])
+            loop = asyncio.get_running_loop()
+            for half in (batch[:middle], batch[middle:]):
+                done = await loop.run_in_executor(self._forwarding, _forward, driver, half)
+                await self._hand_back(*done)
             return
-        seconds = time.monotonic() - began
-        self._count(encodings, seconds)
+        self._count(batch, seconds)
         for scoring, scores in zip(batch, probabilities.tolist(), strict=True):
-            del self._scorings[scoring.key]
+            self._done(scoring)
             self.cache.put(scoring.key, scores)
             for place, job in enumerate(scoring.jobs):
                 _resolve(
@@ -190,16 +305,32 @@ class Engine:
                 )
 
     def _refuse(self, scoring: Scoring, verdict: Unanswerable) -> None:
-        del self._scorings[scoring.key]
+        self._done(scoring)
         for job in scoring.jobs:
             if not job.verdict.done():
                 job.verdict.set_exception(verdict)
 
-    def _count(self, encodings: Sequence[Encoding], seconds: float) -> None:
+    def _done(self, scoring: Scoring) -> None:
+        # It may have been dropped just before the forward thread took it.
+        if self._scorings.get(scoring.key) is scoring:
+            del self._scorings[scoring.key]
+
+    def _count(self, batch: Sequence[Scoring], seconds: float) -> None:
+        lengths = [scoring.encoding.tokens for scoring in batch if scoring.encoding is not None]
         self.stats.batches += 1
-        self.stats.tokens += sum(encoding.tokens for encoding in encodings)
-        self.stats.padded_tokens += len(encodings) * max(encoding.tokens for encoding in encodings)
+        self.stats.tokens += sum(lengths)
+        self.stats.padded_tokens += len(lengths) * max(lengths)
         self.stats.forward_s += seconds
+
+
+def _forward(driver: Driver, batch: list[Scoring]) -> _Pass:
+    encodings = [scoring.encoding for scoring in batch if scoring.encoding is not None]
+    began = time.monotonic()
+    try:
+        probabilities: NDArray[np.float32] | DriverError = driver.forward(encodings)
+    except DriverError as error:
+        probabilities = error
+    return driver, batch, probabilities, began, time.monotonic() - began
 
 
 def _resolve(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kernel.cache import ResultCache
@@ -26,6 +27,15 @@ SERVICE: Final = "kernel"
 _URGENCY: Final[dict[str, Urgency]] = {topic.name: urgency for urgency, topic in REQUESTS.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request, and the lane that it came by."""
+
+    request: KernelRequest
+    urgency: Urgency
+    lane: tuple[str, int]
+
+
 class KernelHandler:
     """What the lanes of the kernel do with a request."""
 
@@ -35,7 +45,7 @@ class KernelHandler:
         self._models = models
         self._engine = engine
 
-    def admit(self, record: Any) -> tuple[tuple[KernelRequest, Urgency], Cause | None]:
+    def admit(self, record: Any) -> tuple[Admitted, Cause | None]:
         """Decode a request and refuse what no model can answer."""
         position = Position(record.topic, record.partition, record.offset, record.timestamp)
         request = decode(KernelRequest, record.value, record.headers, position)
@@ -50,18 +60,20 @@ class KernelHandler:
             raise Unanswerable(
                 ErrorClass.UNKNOWN_TASK, f"no model answers {request.task!r}: headrace models list"
             )
-        return (request, _URGENCY[record.topic]), request.cause
+        lane = (record.topic, record.partition)
+        return Admitted(request, _URGENCY[record.topic], lane), request.cause
 
-    def submit(
-        self, items: Sequence[tuple[KernelRequest, Urgency]]
-    ) -> Sequence[asyncio.Future[Answer]]:
+    def submit(self, items: Sequence[Admitted]) -> Sequence[asyncio.Future[Answer]]:
         """Put requests into the engine, in lane order."""
         now = time.monotonic()
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future[Answer]] = []
         jobs: list[Job] = []
-        for request, urgency in items:
-            job = Job(request, urgency, now, loop.create_future())
+        ahead = now - time.time()
+        for item in items:
+            due = item.request.deadline
+            deadline = None if due is None else due.timestamp() + ahead
+            job = Job(item.request, item.urgency, item.lane, now, deadline, loop.create_future())
             answer: asyncio.Future[Answer] = loop.create_future()
             _connect(job, answer)
             jobs.append(job)
@@ -77,14 +89,15 @@ class KernelHandler:
 def _connect(job: Job, answer: asyncio.Future[Answer]) -> None:
     """Turn the job's verdict into the lane's answer, and the lane's cancelling into the job's."""
 
-    def answered(verdict: asyncio.Future[Verdict]) -> None:
+    def answered(verdict: asyncio.Future[Verdict | None]) -> None:
         if answer.done() or verdict.cancelled():
             return
         error = verdict.exception()
         if error is not None:
             answer.set_exception(error)
         else:
-            answer.set_result(_answer(job.request, verdict.result()))
+            said = verdict.result()
+            answer.set_result(_answer(job.request, said) if said else _expired(job.request))
 
     job.verdict.add_done_callback(answered)
     answer.add_done_callback(lambda done: job.verdict.cancel() if done.cancelled() else None)
@@ -110,14 +123,36 @@ def _answer(request: KernelRequest, verdict: Verdict) -> Answer:
         cause=request.cause,
         timings=verdict.timings,
     )
-    message = Message.of(RESULTS, request.thread.encode(), result, SERVICE)
-    return Answer((message,), {request.task: verdict.version})
+    return Answer((_message(result),), {request.task: verdict.version})
+
+
+def _expired(request: KernelRequest) -> Answer:
+    result = KernelResult(
+        id=result_id(request.id),
+        request_id=request.id,
+        status="expired",
+        task=request.task,
+        thread=request.thread,
+        target=request.target,
+        label="",
+        scores={},
+        model_version="",
+        precision="",
+        excerpt=request.text[:EXCERPT_CHARACTERS],
+        published_at=request.published_at,
+        cause=request.cause,
+    )
+    return Answer((_message(result),))
+
+
+def _message(result: KernelResult) -> Message:
+    return Message.of(RESULTS, result.thread.encode(), result, SERVICE)
 
 
 async def serve(settings: Settings) -> None:
     """Serve until cancelled."""
     models = Models(settings)
-    engine = Engine(models, ResultCache(settings.cache_mb))
+    engine = Engine(models, ResultCache(settings.cache_mb), weights=settings.tenant_weights)
     lanes = Lanes(settings, list(_URGENCY), KernelHandler(models, engine))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(models.follow())

@@ -71,6 +71,9 @@ class KernelRequest(Event, frozen=True, kw_only=True):
     published_at: Timestamp | None = None
     """Event time of what caused the request, handed through to the result."""
     deadline: Timestamp | None = None
+    """From then on the answer is of no use: a result says that the request expired."""
+    tenant: Name = ""
+    """On whose behalf: capacity is shared by the tenants' weights (`tenant_weights`)."""
     cause: Cause | None = None
     """Set by agents; a client that publishes requests itself leaves it out."""
 
@@ -88,6 +91,9 @@ class KernelResult(Event, frozen=True, kw_only=True):
     request_id: str
     task: str
     thread: str
+    status: Literal["scored", "expired"] = "scored"
+    """`expired`: the deadline came before a model did; `label`, `scores`, `model_version`
+    and `precision` are empty."""
     label: str
     scores: dict[str, float]
     """Probability of each label, in the model's label order; they sum to 1."""

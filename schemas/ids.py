@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Final
+
 from schemas.events import Cause
+
+ASIDE: Final = "aside:"
+"""How the thread of a question begins that is the asker's own: no agent counts its answer."""
 
 
 def emission_id(cause: Cause) -> str:
@@ -28,6 +34,12 @@ def dead_letter_id(topic: str, partition: int, offset: int) -> str:
 def model_key(task: str, version: str) -> str:
     """Key of a model version on the registry topic."""
     return f"{task}/{version}"
+
+
+def label_id(task: str, target: str | None, text: str) -> str:
+    """Id of a labelled example, from its content: a label corrected later replaces the first."""
+    content = "\0".join((task, target or "", text))
+    return f"label-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
 
 
 def group_id(service: str) -> str:

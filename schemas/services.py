@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.topics import (
+    ALERT_STATES,
     ALERTS,
+    AUDIT,
     DEAD_LETTERS,
     FEED_EVENTS,
     LABELS,
@@ -79,9 +81,21 @@ TRAINER: Final = Service(
 )
 CONSOLE: Final = Service(
     name="console",
-    about="What a person does at the command line: publish, look on, promote, roll back.",
-    reads=(FEED_EVENTS, *REQUESTS.values(), RESULTS, MODELS, LABELS, TRENDS, ALERTS, DEAD_LETTERS),
-    produces=(FEED_EVENTS, *REQUESTS.values(), LABELS, MODELS),
+    about="What a person does, at the command line or in the web console: publish, look on, "
+    "label, acknowledge, promote, roll back.",
+    reads=(
+        FEED_EVENTS,
+        *REQUESTS.values(),
+        RESULTS,
+        MODELS,
+        LABELS,
+        TRENDS,
+        ALERTS,
+        DEAD_LETTERS,
+        ALERT_STATES,
+        AUDIT,
+    ),
+    produces=(FEED_EVENTS, *REQUESTS.values(), LABELS, MODELS, ALERT_STATES, AUDIT),
 )
 
 SERVICES: Final[dict[str, Service]] = {

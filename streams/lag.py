@@ -8,6 +8,8 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from schemas.ids import group_id
+from schemas.services import CONSOLE, SERVICES
+from schemas.topics import MODELS
 from streams import cluster, reading
 from streams.settings import Settings
 
@@ -21,42 +23,62 @@ class Lag:
 
     `lag` counts records that a read_committed reader has still to see; the marker of a
     transaction takes an offset but is no record. Above a few hundred it is the difference
-    of the offsets.
+    of the offsets. `committed` is None where the group has committed nothing yet: then the
+    whole partition is before it.
     """
 
     group: str
     topic: str
     partition: int
-    committed: int
+    committed: int | None
     end: int
     lag: int
 
 
 async def lags(settings: Settings, *, exact: bool = True) -> list[Lag]:
-    """Lag of every partition that a group of Headrace has committed in.
+    """Lag of every service in every partition that it reads by a group, and of other groups.
 
     Without `exact`, `lag` is the difference of the offsets throughout.
     """
     admin = cluster.admin(settings)
     await admin.start()
     try:
-        present = {str(topic["topic"]) for topic in await admin.describe_topics()}
+        parts = {
+            str(topic["topic"]): [
+                TopicPartition(topic["topic"], part["partition"]) for part in topic["partitions"]
+            ]
+            for topic in await admin.describe_topics()
+        }
         found = [str(name) for name, *_ in await admin.list_consumer_groups()]
-        committed: dict[str, dict[TopicPartition, int]] = {}
+        committed: dict[str, dict[TopicPartition, int | None]] = {
+            group: {part: None for topic in topics for part in parts.get(topic, [])}
+            for group, topics in _readers().items()
+        }
         for group in sorted(name for name in found if name.startswith(group_id(""))):
             offsets = await admin.list_consumer_group_offsets(group)
-            committed[group] = {
-                part: int(meta.offset)
-                for part, meta in offsets.items()
-                if meta.offset >= 0 and part.topic in present
-            }
+            committed.setdefault(group, {}).update(
+                {
+                    part: int(meta.offset)
+                    for part, meta in offsets.items()
+                    if meta.offset >= 0 and part.topic in parts
+                }
+            )
     finally:
         await admin.close()
     return await _measure(settings, committed, exact=exact)
 
 
+def _readers() -> dict[str, list[str]]:
+    """Topics that each service reads by its group; everybody reads the registry whole."""
+    return {
+        group_id(service.name): [topic.name for topic in service.reads if topic is not MODELS]
+        for service in SERVICES.values()
+        if service is not CONSOLE
+    }
+
+
 async def _measure(
-    settings: Settings, committed: dict[str, dict[TopicPartition, int]], *, exact: bool
+    settings: Settings, committed: dict[str, dict[TopicPartition, int | None]], *, exact: bool
 ) -> list[Lag]:
     parts = sorted({part for offsets in committed.values() for part in offsets})
     if not parts:
@@ -64,12 +86,14 @@ async def _measure(
     rows = []
     async with reading.assigned(settings, parts) as consumer:
         consumer.pause(*parts)
+        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(parts)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(parts)
         for group, offsets in committed.items():
-            gaps = {part: max(ends[part] - at, 0) for part, at in offsets.items()}
+            starts = {part: begins[part] if at is None else at for part, at in offsets.items()}
+            gaps = {part: max(ends[part] - at, 0) for part, at in starts.items()}
             unsure = [part for part, gap in gaps.items() if exact and 0 < gap <= _COUNT_BELOW]
             for part in unsure:
-                consumer.seek(part, offsets[part])
+                consumer.seek(part, starts[part])
                 gaps[part] = 0
             consumer.resume(*unsure)
             async for record in reading.up_to(consumer, unsure, ends):

@@ -111,6 +111,7 @@ class Lane(Generic[Item]):
         self._stats = stats
         self._group = group_id(handler.service)
         self._in_flight: deque[_InFlight] = deque()
+        self._bytes_in_flight = 0
         self._changed = asyncio.Event()
         self._accepted = Bookmark()
         """Covers all that was fetched: a replay is dropped while its first copy is in work."""
@@ -172,7 +173,7 @@ class Lane(Generic[Item]):
     async def _fetch(self) -> None:
         while True:
             room = self._settings.lane_in_flight - len(self._in_flight)
-            if room <= 0:
+            if room <= 0 or self._bytes_in_flight >= self._settings.lane_in_flight_mb * 1e6:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -187,6 +188,7 @@ class Lane(Generic[Item]):
         for record in records:
             flight = _InFlight(record, None, None)
             self._in_flight.append(flight)
+            self._bytes_in_flight += _size(record)
             try:
                 item, cause = self._handler.admit(record)
                 if cause is not None and not self._accepted.admits(cause):
@@ -236,6 +238,7 @@ class Lane(Generic[Item]):
             if head.answer is not None and not head.answer.done():
                 break
             finished.append(self._in_flight.popleft())
+            self._bytes_in_flight -= _size(head.record)
         return finished
 
     async def _commit(self, finished: Sequence[_InFlight]) -> None:
@@ -272,6 +275,11 @@ class Lane(Generic[Item]):
             )
         self._committed.versions.update(answer.versions)
         return answer.messages
+
+
+def _size(record: Any) -> int:
+    """Bytes of a record's key and value."""
+    return len(record.key or b"") + len(record.value or b"")
 
 
 def _seen(delivery: asyncio.Future[Any]) -> None:

@@ -195,6 +195,36 @@ async def read(
                     return
 
 
+async def at(settings: Settings, places: Iterable[tuple[str, int, int]]) -> list[Record]:
+    """The committed records at these (topic, partition, offset), in the order asked.
+
+    What the topic no longer holds, or what never was a record, is left out.
+
+    Raises:
+        StalledError: the cluster does not answer.
+    """
+    wanted = list(places)
+    parts = sorted({TopicPartition(topic, part) for topic, part, _ in wanted})
+    if not parts:
+        return []
+    found: dict[tuple[str, int, int], Record] = {}
+    async with assigned(settings, parts) as consumer:
+        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(parts)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(parts)
+        consumer.pause(*parts)
+        for topic, number, offset in wanted:
+            part = TopicPartition(topic, number)
+            if not begins[part] <= offset < ends[part]:
+                continue
+            consumer.seek(part, offset)
+            consumer.resume(part)
+            async for record in up_to(consumer, [part], {part: offset + 1}):
+                if record.offset == offset:
+                    found[topic, number, offset] = record
+            consumer.pause(part)
+    return [found[place] for place in wanted if place in found]
+
+
 async def _seek(
     consumer: AIOKafkaConsumer,
     parts: list[TopicPartition],

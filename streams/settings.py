@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PositiveFloat, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(
         default=6_000, ge=1_000, description="How long a silent member keeps its partitions."
     )
+    standstill_s: float = Field(
+        default=30.0, gt=0, description="An agent that makes no progress for this long ends itself."
+    )
     transaction_timeout_ms: int = Field(default=60_000, ge=1_000)
     commit_interval_ms: int = Field(
         default=40, ge=0, description="Least time between two commits of a lane under load."
@@ -59,9 +62,33 @@ class Settings(BaseSettings):
     lane_in_flight: int = Field(
         default=2_048, ge=1, description="Requests that a lane holds before it stops fetching."
     )
+    lane_in_flight_mb: float = Field(
+        default=16, gt=0, description="Megabytes of records that a lane holds before it stops."
+    )
+    tenant_weights: dict[str, PositiveFloat] = Field(
+        default={}, description="Share of a tenant in the capacity against others; 1 where absent."
+    )
 
     cache_mb: float = Field(
         default=64, ge=0, description="Memory of the kernel's result cache; 0 turns it off."
+    )
+
+    console_host: str = Field(
+        default="127.0.0.1", description="Address on which the web console listens."
+    )
+    console_port: int = Field(default=8420, ge=1, le=65535)
+
+    recipe: str = Field(
+        default="starter", description="Recipe of the trainer: a name, or a TOML file."
+    )
+    train_after: int = Field(
+        default=50, ge=1, description="New labels after which the trainer begins at once."
+    )
+    train_settle_s: float = Field(
+        default=2, gt=0, description="Pause in the stream of labels that it waits for then."
+    )
+    train_idle_s: float = Field(
+        default=60, gt=0, description="Pause after which fewer new labels are enough."
     )
 
     @property

@@ -14,13 +14,14 @@ import orjson
 import pytest
 
 from kernel import registry, service
+from proof import tiny_model
 from schemas.events import KernelRequest, ModelVersion
 from schemas.ids import model_key
 from schemas.topics import DEAD_LETTERS, MODELS, REQUESTS, RESULTS
 from streams import cluster as clients
 from streams.message import Message
 from streams.settings import Settings
-from tests.support import tiny_model, topics
+from tests.support import topics
 
 pytestmark = pytest.mark.timeout(120)
 
