@@ -26,9 +26,9 @@ def result_id(request_id: str) -> str:
     return f"result:{request_id}"
 
 
-def dead_letter_id(topic: str, partition: int, offset: int) -> str:
-    """Id of the one dead letter of a record."""
-    return f"dead:{topic}:{partition}:{offset}"
+def dead_letter_id(service: str, topic: str, partition: int, offset: int) -> str:
+    """Id of the one dead letter that a service writes of a record: each reader may refuse it."""
+    return f"dead:{service}:{topic}:{partition}:{offset}"
 
 
 def model_key(task: str, version: str) -> str:

@@ -24,7 +24,7 @@ def letter_for(
 ) -> DeadLetter:
     """The dead letter of `record` (anything with a Kafka record's fields), said by `service`."""
     return DeadLetter(
-        id=dead_letter_id(record.topic, record.partition, record.offset),
+        id=dead_letter_id(service, record.topic, record.partition, record.offset),
         error_class=verdict.error_class,
         reason=verdict.reason,
         service=service,

@@ -21,7 +21,7 @@ START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 def result(ticker: str, label: str, p: float, seconds: float) -> KernelResult:
     rest = (1 - p) / 2
-    scores = {name: rest for name in ("negative", "neutral", "positive")} | {label: p}
+    scores = dict.fromkeys(("negative", "neutral", "positive"), rest) | {label: p}
     return KernelResult(
         id=f"{ticker}-{seconds}",
         request_id="q",
@@ -37,9 +37,7 @@ def result(ticker: str, label: str, p: float, seconds: float) -> KernelResult:
 
 
 def context(offset: int) -> Context:
-    return Context(
-        "finance.trends", Position("kernel.results", 0, offset, 1_900_000_000_000), None
-    )
+    return Context("finance.trends", Position("kernel.results", 0, offset, 1_900_000_000_000), None)
 
 
 def run(results: list[KernelResult]) -> list[Trend]:

@@ -1,0 +1,1 @@
+"""The finance application: a reader of feeds, trends per ticker, alerts on negative bursts."""
