@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from schemas.limits import MAX_REASON_CHARACTERS
+
+if TYPE_CHECKING:
+    from schemas.events import Cause
 
 
 class ErrorClass(StrEnum):
@@ -33,11 +37,15 @@ class ErrorClass(StrEnum):
 
 
 class Unanswerable(Exception):  # noqa: N818  (it is a verdict on a record, not a fault of ours)
-    """Raised where a record cannot be answered; becomes exactly one dead letter."""
+    """Raised where a record cannot be answered; becomes exactly one dead letter.
 
-    def __init__(self, error_class: ErrorClass, reason: str) -> None:
+    `cause` is the record's, where it could be read: a replay of it is not refused again.
+    """
+
+    def __init__(self, error_class: ErrorClass, reason: str, *, cause: Cause | None = None) -> None:
         if len(reason) > MAX_REASON_CHARACTERS:
             reason = reason[: MAX_REASON_CHARACTERS - 1] + "…"
         super().__init__(reason)
         self.error_class = error_class
         self.reason = reason
+        self.cause = cause

@@ -59,7 +59,7 @@ class Topic:
 FEED_EVENTS: Final = Topic(
     name="feed.events",
     carries=FeedEvent,
-    key="the source's key, or the event id",
+    key="name of the feed, or what its publisher keeps in order",
     about="Live text as it arrives.",
     # A text of 1 MB must reach the reader to be refused with its bytes kept.
     max_message_bytes=2 * _MIB,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.ids import group_id
 from schemas.services import CONSOLE, SERVICES
@@ -15,6 +18,9 @@ from streams.settings import Settings
 
 _COUNT_BELOW: Final = 200
 """A lag this small is counted record by record: it may be transaction markers alone."""
+
+_COORDINATOR_S: Final = 30.0
+_ASK_AGAIN_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +55,13 @@ async def lags(settings: Settings, *, exact: bool = True) -> list[Lag]:
             ]
             for topic in await admin.describe_topics()
         }
-        found = [str(name) for name, *_ in await admin.list_consumer_groups()]
+        found = [str(name) for name, *_ in await _patiently(admin.list_consumer_groups)]
         committed: dict[str, dict[TopicPartition, int | None]] = {
             group: {part: None for topic in topics for part in parts.get(topic, [])}
             for group, topics in _readers().items()
         }
         for group in sorted(name for name in found if name.startswith(group_id(""))):
-            offsets = await admin.list_consumer_group_offsets(group)
+            offsets = await _patiently(lambda: admin.list_consumer_group_offsets(group))  # noqa: B023
             committed.setdefault(group, {}).update(
                 {
                     part: int(meta.offset)
@@ -66,6 +72,18 @@ async def lags(settings: Settings, *, exact: bool = True) -> list[Lag]:
     finally:
         await admin.close()
     return await _measure(settings, committed, exact=exact)
+
+
+async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """The answer to `ask`, asked again while the groups' coordinator is still coming up."""
+    deadline = asyncio.get_running_loop().time() + _COORDINATOR_S
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if not error.retriable or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_ASK_AGAIN_S)
 
 
 def _readers() -> dict[str, list[str]]:

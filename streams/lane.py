@@ -190,24 +190,38 @@ class Lane(Generic[Item]):
             self._in_flight.append(flight)
             self._bytes_in_flight += _size(record)
             try:
-                item, cause = self._handler.admit(record)
-                if cause is not None and not self._accepted.admits(cause):
-                    raise Unanswerable(ErrorClass.WRONG_TYPE, _TOO_MANY_SOURCES)  # noqa: TRY301
+                item, flight.cause = self._handler.admit(record)
+                if self._is_new(flight.cause):
+                    admitted.append((flight, item))
             except Unanswerable as verdict:
-                flight.answer = asyncio.get_running_loop().create_future()
-                flight.answer.set_exception(verdict)
-                continue
-            flight.cause = cause
-            if cause is not None:
-                if self._accepted.covers(cause):
-                    self._stats.replays += 1
-                    continue
-                self._accepted.advance(cause)
-            admitted.append((flight, item))
+                self._refuse(flight, verdict)
         answers = self._handler.submit([item for _, item in admitted])
         for (flight, _), answer in zip(admitted, answers, strict=True):
             flight.answer = answer
         self._changed.set()
+
+    def _is_new(self, cause: Cause | None) -> bool:
+        """Whether to answer what has this cause; from then on it is not new any more."""
+        if cause is None:
+            return True
+        if not self._accepted.admits(cause):
+            raise Unanswerable(ErrorClass.WRONG_TYPE, _TOO_MANY_SOURCES)
+        if self._accepted.covers(cause):
+            self._stats.replays += 1
+            return False
+        self._accepted.advance(cause)
+        return True
+
+    def _refuse(self, flight: _InFlight, verdict: Unanswerable) -> None:
+        """A refusal is an answer: the replay of what was refused is dropped as any other."""
+        flight.cause = verdict.cause
+        if flight.cause is not None:
+            if not self._accepted.admits(flight.cause):
+                flight.cause = None
+            elif not self._is_new(flight.cause):
+                return
+        flight.answer = asyncio.get_running_loop().create_future()
+        flight.answer.set_exception(verdict)
 
     async def _commit_finished(self) -> None:
         interval = self._settings.commit_interval_ms / 1000

@@ -129,5 +129,5 @@ def test_a_replay_says_the_same_id(cause: Cause) -> None:
 @given(names, places, places)
 def test_ids_of_different_meanings_are_never_the_same(topic: str, part: int, offset: int) -> None:
     record = ids.record_id(topic, part, offset)
-    letter = ids.dead_letter_id(topic, part, offset)
+    letter = ids.dead_letter_id("kernel", topic, part, offset)
     assert len({record, letter, ids.result_id(record), ids.result_id(letter)}) == 4

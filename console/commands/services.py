@@ -1,0 +1,202 @@
+"""`headrace up`, `ps`, `lag`, and the hidden `serve` that the supervisor starts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console import output
+from console.failures import Exit, Failure, explain
+from console.scope import Scope, command
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+
+class Role(StrEnum):
+    """The services."""
+
+    KERNEL = "kernel"
+    RELAY = "relay"
+    AGENT = "agent"
+    TRAINER = "trainer"
+    CONSOLE = "console"
+
+
+UP_EPILOG = """Examples:
+
+headrace up
+
+headrace up --console-port 8080
+
+headrace up --bootstrap kafka-1:9092 --data /srv/headrace"""
+
+
+app = typer.Typer()
+
+
+@command(app, epilog=UP_EPILOG)
+def up(
+    scope: Scope,
+    *,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete what earlier runs left here, then start.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the embedded broker.")
+    ] = None,
+    console: Annotated[
+        bool, typer.Option("--console/--no-console", help="Serve the web console.")
+    ] = True,
+    console_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the web console.")
+    ] = None,
+    console_host: Annotated[
+        str | None, typer.Option(help="Address of the web console; others need a password.")
+    ] = None,
+) -> None:
+    """Run everything in the foreground: broker, topics, kernel, relay, agents, trainer, console.
+
+    Without a cluster in the settings, an embedded Kafka broker is started in the data
+    folder. Ctrl-C ends the services first and the broker last.
+    """
+    from console.stack import running, until_signal
+    from web.address import link
+
+    given = {"console_port": console_port, "console_host": console_host}
+    wanted = scope.settings().model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
+
+    async def main() -> None:
+        async with running(
+            wanted, _say(scope), fresh=fresh, port=port, console=console
+        ) as settings:
+            if console:
+                _say(scope)(f"web console: {link(settings)}")
+            _say(scope)(f"running; bootstrap {settings.bootstrap}; Ctrl-C stops everything")
+            await asyncio.get_running_loop().create_future()
+
+    asyncio.run(until_signal(main(), _say(scope)))
+    _say(scope)("stopped")
+
+
+@command(app)
+def ps(scope: Scope) -> None:
+    """List the services of this machine: role, process, state, restarts, since when."""
+    from streams.machine import Machine
+
+    settings = scope.settings()
+    machine = Machine(settings.data)
+    services = machine.services()
+    if scope.json:
+        for one in services:
+            output.line(
+                {
+                    "role": one.role,
+                    "pid": one.pid,
+                    "state": one.state,
+                    "restarts": one.restarts,
+                    "since": one.since,
+                    "last_exit": one.last_exit,
+                    "log": one.log,
+                }
+            )
+    elif not machine.running():
+        raise Failure(
+            Exit.NOT_FOUND,
+            f"nothing runs in {settings.data.absolute()}; start it with `headrace up`",
+        )
+    else:
+        output.table(
+            "",
+            ["role", "pid", "state", "restarts", "since", "last exit"],
+            [
+                (one.role, one.pid, one.state, one.restarts, one.since, one.last_exit)
+                for one in services
+            ],
+        )
+
+
+@command(app)
+def lag(scope: Scope) -> None:
+    """Show how far each service is behind: group, partition, committed, end, lag."""
+    from streams.lag import lags
+
+    rows = asyncio.run(lags(scope.cluster()))
+    if scope.json:
+        for one in rows:
+            output.line(
+                {
+                    "group": one.group,
+                    "topic": one.topic,
+                    "partition": one.partition,
+                    "committed": one.committed,
+                    "end": one.end,
+                    "lag": one.lag,
+                }
+            )
+        return
+    output.table(
+        "",
+        ["group", "topic", "partition", "committed", "end", "lag"],
+        [(one.group, one.topic, one.partition, one.committed, one.end, one.lag) for one in rows],
+    )
+
+
+@command(app, hidden=True)
+def serve(
+    scope: Scope,
+    *,
+    role: Annotated[Role, typer.Argument(help="kernel, relay, agent, trainer or console.")],
+    name: Annotated[str | None, typer.Argument(help="Name of the agent.")] = None,
+) -> None:
+    """Run one service until SIGTERM; `headrace up` starts them this way."""
+    from console import logs
+
+    settings = scope.cluster()
+    logs.configure(name or role.value, debug=scope.debug)
+    log = logging.getLogger("console.serve")
+    log.info("starting with the cluster at %s", settings.bootstrap)
+    try:
+        _service(role, name)(settings)
+    except Exception as error:
+        if explain(error) is None:
+            log.exception("ended by an error")
+            raise typer.Exit(Exit.BUG) from error
+        raise
+    log.info("ended")
+
+
+def _service(role: Role, name: str | None) -> Callable[[Settings], None]:
+    """What runs the service; only its own libraries are imported."""
+    if role is Role.KERNEL:
+        from kernel.service import run
+
+        return run
+    if role is Role.RELAY:
+        from streams.relay import run as run_relay
+
+        return run_relay
+    if role is Role.TRAINER:
+        from trainer.service import run as run_trainer
+
+        return run_trainer
+    if role is Role.CONSOLE:
+        from web.service import run as run_console
+
+        return run_console
+    if name is None:
+        raise Failure(Exit.USAGE, "serve agent needs the agent's name, e.g. finance.reader")
+    from agents.service import run as run_agent
+
+    return lambda settings: run_agent(settings, name)
+
+
+def _say(scope: Scope) -> output.Say:
+    return output.say(as_json=scope.json)

@@ -1,0 +1,169 @@
+"""Everything that `headrace up` runs: the broker if none is named, the topics, the services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from console.supervisor import FIRST_DELAY_S, LONGEST_DELAY_S, Spec, Supervisor, serve_command
+from streams.broker import BrokerError, EmbeddedBroker
+from streams.machine import Cluster, Machine
+from streams.settings import Settings
+from web.address import listen
+
+AGENTS: Final = ("finance.reader", "finance.trends", "finance.alerts")
+# What the services make in the data folder; the broker empties its own part.
+_MADE: Final = ("models", "cache", "runs", "agents", "logs", "demo.json", "console")
+_LOOK_S: Final = 0.5
+
+Say = Callable[[str], None]
+
+
+def specs(*, console: bool) -> list[Spec]:
+    """The services, in the order in which they start."""
+    return [
+        Spec("kernel", serve_command("kernel")),
+        Spec("relay", serve_command("relay")),
+        *(Spec(name, serve_command("agent", name)) for name in AGENTS),
+        Spec("trainer", serve_command("trainer")),
+        *([Spec("console", serve_command("console"))] if console else []),
+    ]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as the variables that hand them to another process."""
+    found = {}
+    for name, value in settings:
+        if value is None or value == "":
+            continue
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(plain, Path):
+            plain = plain.absolute()
+        if isinstance(plain, dict | list):
+            plain = json.dumps(plain)
+        if plain != "":
+            found[f"HEADRACE_{name.upper()}"] = str(plain)
+    return found
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    say: Say,
+    *,
+    fresh: bool = False,
+    port: int | None = None,
+    console: bool = False,
+) -> AsyncIterator[Settings]:
+    """Run everything; yields the settings with the cluster's address in them.
+
+    On the way out services end first, the embedded broker last.
+
+    Raises:
+        AlreadyRunningError: somebody else runs in this data folder.
+        AccessError, ListenError: the web console cannot listen where it should.
+        BrokerError: the embedded broker cannot start.
+    """
+    from streams import admin
+
+    settings = settings.model_copy(update={"data": settings.data.absolute()})
+    machine = Machine(settings.data)
+    async with contextlib.AsyncExitStack() as held:
+        held.enter_context(machine.owned())
+        if fresh:
+            _clear(settings.data)
+        if console:
+            listen(settings).close()  # better said now than by a service that starts in vain
+        if not settings.bootstrap:
+            broker = EmbeddedBroker(settings.data / "broker", fresh=fresh, port=port, say=say)
+            await broker.start()
+            held.push_async_callback(broker.stop)
+            machine.set_cluster(Cluster(broker.bootstrap, broker.pid))
+            await held.enter_async_context(beside(_keep(broker, machine, say)))
+            settings = settings.model_copy(update={"bootstrap": broker.bootstrap})
+        say(f"cluster at {settings.bootstrap}")
+        await admin.apply(settings)
+        supervisor = Supervisor(machine, specs(console=console), environment(settings), say)
+        await held.enter_async_context(beside(supervisor.run()))
+        yield settings
+
+
+async def _keep(broker: EmbeddedBroker, machine: Machine, say: Say) -> None:
+    """Start the broker again where its Java ended."""
+    delay = FIRST_DELAY_S
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if broker.alive:
+            delay = FIRST_DELAY_S
+            continue
+        say(f"the broker ended; next start in {delay:g} s; log {broker.log}")
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, LONGEST_DELAY_S)
+        try:
+            await broker.start()
+            machine.set_cluster(Cluster(broker.bootstrap, broker.pid))
+        except BrokerError as error:
+            say(str(error))
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` beside the body: it ends with the body, and the body ends when it does."""
+    body = asyncio.current_task()
+    ending = False
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not ending and body is not None and not task.cancelled():
+            body.cancel()
+
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        ending = True
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task  # what it failed with is raised here, in place of the cancellation
+
+
+def _clear(data: Path) -> None:
+    for name in _MADE:
+        path = data / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+async def until_signal(main: Coroutine[Any, Any, None], say: Say) -> None:
+    """Run `main`; SIGINT, SIGTERM or SIGHUP cancel it once, further ones do not hurry it."""
+    task = asyncio.ensure_future(main)
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        if asked:
+            say("stopping; services commit what they have finished")
+        else:
+            asked = True
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
+            loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not asked:
+            raise
