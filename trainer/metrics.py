@@ -1,0 +1,124 @@
+"""Metrics of a classifier on labelled rows, with what chance could have done to them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+BOOTSTRAPS: Final = 1_000
+_BINS: Final = 10
+
+
+class LabelReport(msgspec.Struct, frozen=True):
+    """How one label does; 0 where nothing was said or nothing was there."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model does on labelled rows; intervals are 95 %, by bootstrap over rows."""
+
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    macro_f1: float
+    macro_f1_interval: tuple[float, float]
+    ece: float
+    """Expected calibration error over ten bins of confidence, in [0, 1]."""
+    per_label: dict[str, LabelReport]
+    confusion: list[list[int]]
+    """Rows are the right labels, columns what was said, in the task's order."""
+    precision: str = ""
+    """Numeric precision of the model that answered."""
+    version: str = ""
+
+
+def evaluate(
+    probabilities: NDArray[np.float32], truth: NDArray[np.int64], labels: tuple[str, ...]
+) -> Report:
+    """The report for `probabilities` [rows, labels] against `truth` [rows], label indices.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if len(truth) == 0:
+        raise ValueError("no rows to evaluate on")
+    said = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(truth, said, len(labels))
+    pick = np.random.default_rng(0).integers(0, len(truth), (BOOTSTRAPS, len(truth)))
+    drawn = [confusion_matrix(truth[rows], said[rows], len(labels)) for rows in pick]
+    precision, recall, f1 = per_label(confusion)
+    return Report(
+        n=len(truth),
+        accuracy=accuracy(confusion),
+        accuracy_interval=_interval([accuracy(matrix) for matrix in drawn]),
+        macro_f1=float(f1.mean()),
+        macro_f1_interval=_interval([float(per_label(matrix)[2].mean()) for matrix in drawn]),
+        ece=calibration_error(probabilities, truth),
+        per_label={
+            label: LabelReport(
+                float(precision[index]),
+                float(recall[index]),
+                float(f1[index]),
+                int(confusion[index].sum()),
+            )
+            for index, label in enumerate(labels)
+        },
+        confusion=confusion.tolist(),
+    )
+
+
+def confusion_matrix(
+    truth: NDArray[np.int64], said: NDArray[np.int64], labels: int
+) -> NDArray[np.int64]:
+    """Counts, shape [labels, labels]: row is the right label, column what was said."""
+    flat = np.bincount(truth * labels + said, minlength=labels * labels)
+    return flat.astype(np.int64).reshape(labels, labels)
+
+
+def accuracy(confusion: NDArray[np.int64]) -> float:
+    """Share of rows on the diagonal."""
+    return float(np.trace(confusion) / confusion.sum())
+
+
+def per_label(
+    confusion: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Precision, recall and F1, each of shape [labels]; 0 where undefined."""
+    right = np.diag(confusion).astype(np.float64)
+    said, there = confusion.sum(axis=0), confusion.sum(axis=1)
+    precision = right / np.maximum(said, 1)
+    recall = right / np.maximum(there, 1)
+    total = precision + recall
+    f1 = np.where(total > 0, 2 * precision * recall / np.maximum(total, 1e-12), 0.0)
+    return precision, recall, f1
+
+
+def calibration_error(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
+    """Expected calibration error (Naeini et al., 2015), ten bins of equal width."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    return float(
+        sum(
+            abs(right[bins == index].mean() - confidence[bins == index].mean())
+            * (bins == index).mean()
+            for index in np.unique(bins)
+        )
+    )
+
+
+def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Share of rows on which two sets of probabilities, [rows, labels], name the same label."""
+    return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
