@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
 CURRENT := $(VENV)/.headrace-current
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check lock docs clean
+.PHONY: help setup demo test lint types check lock docs clean chaos
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -27,6 +27,10 @@ demo: setup ## a broker, a kernel, agents, a trainer and a live feed, in this te
 
 test: setup ## the whole test suite, over a real Kafka broker
 	$(BIN)/python -m pytest
+
+chaos: setup ## the long proof: SEED, MINUTES over the whole pipeline, then every broken subject
+	$(BIN)/headrace chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),30)
+	CHAOS_SUBJECTS=all $(BIN)/python -m pytest tests/chaos/test_subjects.py
 
 lint: setup ## style, import direction, and that generated documents are current
 	$(BIN)/ruff check .

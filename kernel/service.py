@@ -49,19 +49,26 @@ class KernelHandler:
         """Decode a request and refuse what no model can answer."""
         position = Position(record.topic, record.partition, record.offset, record.timestamp)
         request = decode(KernelRequest, record.value, record.headers, position)
+        self._check(request)
+        lane = (record.topic, record.partition)
+        return Admitted(request, _URGENCY[record.topic], lane), request.cause
+
+    def _check(self, request: KernelRequest) -> None:
+        cause = request.cause
         if not request.text.strip():
-            raise Unanswerable(ErrorClass.EMPTY_TEXT, "the text is empty")
+            raise Unanswerable(ErrorClass.EMPTY_TEXT, "the text is empty", cause=cause)
         if len(request.text) > MAX_TEXT_CHARACTERS:
             raise Unanswerable(
                 ErrorClass.TEXT_TOO_LONG,
                 f"{len(request.text)} characters; at most {MAX_TEXT_CHARACTERS} are answered",
+                cause=cause,
             )
         if not self._models.knows(request.task):
             raise Unanswerable(
-                ErrorClass.UNKNOWN_TASK, f"no model answers {request.task!r}: headrace models list"
+                ErrorClass.UNKNOWN_TASK,
+                f"no model answers {request.task!r}: headrace models list",
+                cause=cause,
             )
-        lane = (record.topic, record.partition)
-        return Admitted(request, _URGENCY[record.topic], lane), request.cause
 
     def submit(self, items: Sequence[Admitted]) -> Sequence[asyncio.Future[Answer]]:
         """Put requests into the engine, in lane order."""

@@ -97,7 +97,7 @@ class Executor(Generic[E, S]):
             await self._check_recovery(self._table, tps)
         self._waiting = 0
         self._done.clear()
-        self._expected = await self._consumer.positions(tps)
+        self._expected = await self._consumer.rewind(tps)
         self.committed = dict(self._expected)
         self.generation = generation
         log.info("%s: works on partitions %s", self._agent.name, sorted(tp[1] for tp in tps))

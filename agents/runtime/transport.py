@@ -135,9 +135,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return False
         return True
 
-    async def positions(self, tps: set[Any]) -> dict[Any, int]:
-        """Where each of `tps` is read next."""
-        return {tp: await self.position(tp) for tp in tps}
+    async def rewind(self, tps: set[Any]) -> dict[Any, int]:
+        """Go to where the group stands in each of `tps`; these positions.
+
+        A fetch that waited while the group rebalanced takes records of the new
+        assignment, perhaps after Faust has sought, and is then dropped as being of a
+        former generation. Its records would never be fetched again.
+        """
+        found: dict[Any, int] = await self.call_thread(self._rewind, tps)
+        return found
+
+    async def _rewind(self, tps: set[Any]) -> dict[Any, int]:
+        consumer = self._ensure_consumer()
+        found = {}
+        for tp, earliest in (await consumer.beginning_offsets(tps)).items():
+            committed = await consumer.committed(tp)
+            found[tp] = earliest if committed is None else max(committed, earliest)
+        for tp, offset in found.items():
+            consumer.seek(tp, offset)
+        return found
 
     async def ends(self, tps: set[Any]) -> dict[Any, int]:
         """Last stable offsets: where a read_committed reader would come to an end."""
@@ -176,9 +192,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Commit what the executor has finished in `generation`."""
         return await self._thread.commit_positions(generation, positions)
 
-    async def positions(self, tps: set[Any]) -> dict[Any, int]:
-        """Where each of `tps` is read next."""
-        return await self._thread.positions(tps)
+    async def rewind(self, tps: set[Any]) -> dict[Any, int]:
+        """Go to where the group stands in each of `tps`; these positions."""
+        return await self._thread.rewind(tps)
 
     async def ends(self, tps: set[Any]) -> dict[Any, int]:
         """Last stable offsets of `tps`."""

@@ -1,0 +1,1 @@
+"""The proof of the law of delivery: faults, histories, and a checker (docs/delivery.md)."""

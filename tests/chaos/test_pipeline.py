@@ -1,0 +1,31 @@
+"""The law of delivery holds over the whole pipeline, in a short seeded run of every fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from console.main import run as command
+from proof.chaos import history
+from proof.chaos.pipeline_system import MENU, attack_pipeline
+from proof.chaos.runner import Options
+
+OPTIONS = Options(seed=11, minutes=2.0, rate=60, every_s=8.5, rest_s=60, menu=MENU)
+
+
+@pytest.mark.timeout(420)
+async def test_nothing_is_lost_doubled_or_disordered_under_every_kind_of_fault(
+    tmp_path: Path,
+) -> None:
+    report, entries = await attack_pipeline(OPTIONS, tmp_path, lambda _line: None)
+    assert report.anomalies == {}, report.evidence
+    assert report.missed == []
+    assert sum(report.faults.values()) >= 12
+    assert set(report.faults) == set(MENU)
+    assert report.results > 5_000
+    assert report.dead_letters > 20
+
+    file = tmp_path / "history.jsonl"
+    history.write(file, entries)
+    assert command(["check", str(file)]) == 0
