@@ -49,7 +49,7 @@ def environment(settings: Settings) -> dict[str, str]:
         if isinstance(plain, Path):
             plain = plain.absolute()
         if isinstance(plain, dict | list):
-            plain = json.dumps(plain)
+            plain = json.dumps(plain)  # as pydantic-settings reads it back
         if plain != "":
             found[f"HEADRACE_{name.upper()}"] = str(plain)
     return found

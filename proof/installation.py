@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from streams import publishing, reading
+from streams import leash, publishing, reading
 from streams.machine import Machine, Service
 from streams.message import Message
 from streams.reading import Record
@@ -262,11 +262,15 @@ class Installation:
         with self.log.open("ab") as log:
             self._up = subprocess.Popen(  # noqa: S603
                 # No web console: several installations share the machine, its port is one.
-                [*_HEADRACE, "up", "--no-console", "--data", str(self.data), *options],
+                # On a leash: where the proof is killed, what it started ends too.
+                [
+                    *(sys.executable, "-I", "-S", leash.__file__, str(STOP_S)),
+                    *(*_HEADRACE, "up", "--no-console", "--data", str(self.data), *options),
+                ],
                 cwd=self.data,  # no headrace.toml of the caller's folder
                 env=self._variables(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,  # the leash tells the pid there, the rest on stderr
                 stderr=log,
                 start_new_session=True,
             )

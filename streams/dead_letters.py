@@ -9,6 +9,7 @@ back at most once. The limit: where the topic no longer keeps the replayed recor
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -25,7 +26,8 @@ from streams.settings import Settings
 HEADER_REPLAY_OF: Final = "headrace-replay-of"
 _TRANSACTIONAL_ID: Final = "headrace.dead-letters.replay"
 
-Outcome = Literal["replayed", "replayed before"]
+Outcome = Literal["replayed", "replayed before", "not kept"]
+"""`not kept`: the original was too large for a dead letter to hold; it lies at its position."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,19 +81,29 @@ async def replay(settings: Settings, found: Sequence[Found]) -> dict[str, Outcom
     try:
         done = await _replayed(settings, found)
         letters = {one.letter.id: one.letter for one in found}
-        new = [letter for letter in letters.values() if letter.id not in done]
+        new = [
+            letter
+            for letter in letters.values()
+            if letter.id not in done and letter.source.value is not None
+        ]
         if new:
             async with producer.transaction():
-                for letter in new:
-                    source = letter.source
+                deliveries = [
                     await producer.send(
-                        source.topic,
-                        source.value,
-                        source.key,
-                        partition=source.partition,
-                        headers=[*source.headers, (HEADER_REPLAY_OF, letter.id.encode())],
+                        letter.source.topic,
+                        letter.source.value,
+                        letter.source.key,
+                        partition=letter.source.partition,
+                        headers=[*letter.source.headers, (HEADER_REPLAY_OF, letter.id.encode())],
                     )
-        return {one: "replayed before" if one in done else "replayed" for one in letters}
+                    for letter in new
+                ]
+                # aiokafka commits although a send has failed: each must be seen to succeed.
+                await asyncio.gather(*deliveries)
+        outcome: dict[str, Outcome] = dict.fromkeys(letters, "not kept")
+        outcome |= dict.fromkeys(done, "replayed before")
+        outcome |= dict.fromkeys((letter.id for letter in new), "replayed")
+        return outcome
     finally:
         await producer.stop()
 

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEATS_PER_SESSION: Final = 6
 MEMBERSHIP_POLL_MS: Final = 1_000
-MAX_BACKOFF_S: Final = 10.0
+MAX_BACKOFF_S: Final = 3.0
+"""A broker that is back is found within this time."""
 
 
 class Lanes(Generic[Item]):
