@@ -6,10 +6,10 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
 CURRENT := $(VENV)/.headrace-current
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check lock docs clean chaos
+.PHONY: help setup demo browser screenshots test lint types check lock docs clean chaos
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(CURRENT) ## make .venv with the headrace command in it (free when it is current)
 
@@ -25,7 +25,15 @@ $(CURRENT): pyproject.toml requirements.lock requirements-bootstrap.lock
 demo: setup ## a broker, a kernel, agents, a trainer and a live feed, in this terminal
 	$(BIN)/headrace demo
 
-test: setup ## the whole test suite, over a real Kafka broker
+browser: # what the tests of the web console drive; without it they are skipped, and say so
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } 2>/dev/null || \
+	  echo "no Chromium, and apt-get cannot install it here: tests of pages are skipped"
+
+screenshots: setup browser ## pictures of each page of the web console, into docs/console/
+	$(BIN)/python -m tests.support.screenshots docs/console
+
+test: setup browser ## the whole test suite, over a real Kafka broker
 	$(BIN)/python -m pytest
 
 chaos: setup ## the long proof: SEED, MINUTES over the whole pipeline, then every broken subject

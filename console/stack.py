@@ -28,7 +28,7 @@ _LOOK_S: Final = 0.5
 Say = Callable[[str], None]
 
 
-def specs(*, console: bool) -> list[Spec]:
+def specs(*, console: bool = False) -> list[Spec]:
     """The services, in the order in which they start."""
     return [
         Spec("kernel", serve_command("kernel")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +14,7 @@ from streams import cluster
 from streams.settings import Settings
 
 _TRANSACTIONAL_ID: Final = "headrace.models"
+_VISIBLE_S: Final = 15.0
 
 
 class UnknownVersionError(Exception):
@@ -75,4 +77,18 @@ async def _announce(
             await registry.announce(producer, changes, service)
     finally:
         await producer.stop()
+    await _until_visible(settings, changes)
     return changes
+
+
+async def _until_visible(settings: Settings, changes: Sequence[ModelVersion]) -> None:
+    """Return when a reader sees the changes.
+
+    A commit is acknowledged before its markers are written: who looks at once may not see it yet.
+    """
+    async with asyncio.timeout(_VISIBLE_S):
+        while True:
+            seen = (await registry.read(settings)).versions
+            if all(seen.get(model_key(one.task, one.version)) == one for one in changes):
+                return
+            await asyncio.sleep(0.05)

@@ -47,8 +47,9 @@ from streams.settings import Settings
 
 _GOOD = """rose rise rises up win wins beats raises raised record growth gains gained strong joined
 higher lifts best ahead profit approval approves upgrade upgrades expands completes welcome firm"""
-_BAD = """loss losses weak weaker fall falls slips cut cuts down lower delay delays recall probe fire
-drops tumbles tumble warns warning strike halt halts fine misses pressure downgrade worst fears"""
+_BAD = """loss losses weak weaker fall falls slips cut cuts down lower delay delays recall probe
+fire drops tumbles tumble warns warning strike halt halts fine misses pressure downgrade
+worst fears"""
 GOOD, BAD = frozenset(_GOOD.split()), frozenset(_BAD.split())
 LABELS_OF = ("negative", "neutral", "positive")
 VERSION = "20260304-080000-5a17"

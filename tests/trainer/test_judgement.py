@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn import metrics as reference
+from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from trainer import gate, metrics
 

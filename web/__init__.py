@@ -1,0 +1,1 @@
+"""The web console: what people see, over HTTP."""
