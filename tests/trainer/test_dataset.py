@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.easy_labels import easy_rows
 
 from schemas.tasks import SENTIMENT
+from tests.support.easy_labels import easy_rows
 from trainer import dataset
 from trainer.dataset import Row
 from trainer.errors import DataError, TrainerError

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.easy_labels import easy_rows, publish_labels
-from support.topics import publish, read_all, until
 
 from kernel import artefact, registry
 from kernel.drivers.classifier import Classifier
 from kernel.registry import Registry
 from schemas.topics import LABELS
 from streams.settings import Settings
+from tests.support.easy_labels import easy_rows, publish_labels
+from tests.support.topics import publish, read_all, until
 from trainer import progress, runs
 from trainer.service import serve
 

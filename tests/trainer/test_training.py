@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.easy_labels import easy_rows
 
 from kernel import artefact
 from schemas.tasks import SENTIMENT
+from tests.support.easy_labels import easy_rows
 from trainer import checkpoints, dataset, recipe, runs
 from trainer.errors import RefusedError
 from trainer.fit import fit
