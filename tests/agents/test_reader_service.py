@@ -21,14 +21,35 @@ pytestmark = pytest.mark.timeout(120)
 
 GROUP = "headrace.finance.reader"
 SOON = datetime.now(UTC) + timedelta(days=30)
-POISON: dict[str, tuple[bytes | None, bytes | None]] = {
-    "no-value": (b"k", None),
-    "not-json": (b"k", b"\xff\xfe{"),
-    "wrong-type": (b"k", b'{"id":"p1"}'),
-    "empty-text": (b"k", b'{"id":"p2","text":" \\n"}'),
-    "text-too-long": (b"k", orjson.dumps({"id": "p3", "text": "x" * 1_000_000})),
-    "bad-time": (b"k", orjson.dumps({"id": "p4", "text": "t", "published_at": SOON})),
-    "duplicate-id": (b"k", b'{"id":"good-3","text":"Aldermoor again"}'),
+POISON: dict[str, tuple[str, bytes | None, list[tuple[str, bytes]]]] = {
+    "a tombstone": ("no-value", None, []),
+    "not JSON": ("not-json", b"profit up", []),
+    "not UTF-8": ("not-json", b'{"id":"p0","text":"\xff\xfe"}', []),
+    "no text": ("wrong-type", b'{"id":"p1"}', []),
+    "text of another type": ("wrong-type", b'{"id":"p1","text":7}', []),
+    "not an object": ("wrong-type", b'["text"]', []),
+    "an unknown schema version": (
+        "unknown-schema",
+        b'{"id":"p2","text":"Aldermoor Bank"}',
+        [("ce_specversion", b"1.0"), ("ce_type", b"headrace.feed.event.v9")],
+    ),
+    "blank text": ("empty-text", b'{"id":"p2","text":" \\n"}', []),
+    "a text of 1 MB": (
+        "text-too-long",
+        orjson.dumps({"id": "p3", "text": "x" * 1_000_000}),
+        [],
+    ),
+    "a time to come": (
+        "bad-time",
+        orjson.dumps({"id": "p4", "text": "t", "published_at": SOON}),
+        [],
+    ),
+    "a time before 1970": (
+        "bad-time",
+        b'{"id":"p5","text":"t","published_at":"1969-12-31T23:59:59Z"}',
+        [],
+    ),
+    "a duplicate id": ("duplicate-id", b'{"id":"good-3","text":"Aldermoor again"}', []),
 }
 
 
@@ -47,16 +68,22 @@ async def letters(settings: Settings, count: int) -> list[Record]:
     return found
 
 
+def _original(letter: Record) -> bytes:
+    return base64.b64decode(letter.json()["source"]["value"] or "")
+
+
 async def test_every_event_becomes_requests_or_exactly_one_dead_letter(
     cluster: Settings, start: Callable[..., Any]
 ) -> None:
     records: list[tuple[bytes | None, bytes | None]] = [
         (b"k" if n == 3 else key, body) for n in range(40) for key, body in [good(n)]
     ]
-    for place, poison in enumerate(POISON.values()):
-        records.insert(8 + 5 * place, poison)
-    records.append((b"k", b'{"id":"quiet","text":"nothing about a company here"}'))
-    await topics.publish(cluster, FEED_EVENTS.name, records)
+    records.insert(20, (b"k", b'{"id":"quiet","text":"nothing about a company here"}'))
+    # One producer and one key for all of it: poison stands before, between and behind.
+    await topics.publish(cluster, FEED_EVENTS.name, records[:20])
+    for _, value, headers in POISON.values():
+        await topics.publish(cluster, FEED_EVENTS.name, [(b"k", value)], headers)
+    await topics.publish(cluster, FEED_EVENTS.name, records[20:])
     start(cluster, "relay")
     reader = start(cluster, "finance.reader")
 
@@ -76,16 +103,13 @@ async def test_every_event_becomes_requests_or_exactly_one_dead_letter(
     assert all(key == body["thread"].encode() for key, body in asked)
     assert len({body["id"] for _, body in asked}) == 80
 
-    by_class = {letter.json()["error_class"]: letter for letter in dead}
-    assert len(dead) == len(by_class) == len(POISON)
-    for error_class, (key, value) in POISON.items():
-        letter = by_class[error_class]
-        source = letter.json()["source"]
-        assert letter.key == key
-        assert source["topic"] == FEED_EVENTS.name
-        original = source["value"]
-        assert (None if original is None else base64.b64decode(original)) == value
+    said = sorted((_original(letter), letter.json()["error_class"]) for letter in dead)
+    assert said == sorted((value or b"", error) for error, value, _ in POISON.values())
+    for letter in dead:
+        assert letter.key == b"k"
+        assert letter.json()["source"]["topic"] == FEED_EVENTS.name
         assert letter.json()["service"] == "finance.reader"
+        assert letter.json()["versions"]["headrace"]
 
     listening = psutil.Process(reader.pid).net_connections("tcp")
     assert not [one for one in listening if one.status == psutil.CONN_LISTEN]

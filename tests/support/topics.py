@@ -31,13 +31,18 @@ async def read_all(settings: Settings, *topics: str) -> list[Record]:
 
 
 async def publish(
-    settings: Settings, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]
+    settings: Settings,
+    topic: str,
+    records: Sequence[tuple[bytes | None, bytes | None]],
+    headers: Sequence[tuple[str, bytes]] = (),
 ) -> None:
     """Produce (key, value) pairs in order and wait for every acknowledgement."""
     producer = cluster.producer(settings)
     await producer.start()
     try:
-        futures = [await producer.send(topic, value, key) for key, value in records]
+        futures = [
+            await producer.send(topic, value, key, headers=list(headers)) for key, value in records
+        ]
         await asyncio.gather(*futures)
     finally:
         await producer.stop()
