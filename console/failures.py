@@ -64,7 +64,8 @@ _BY_NAME: dict[str, tuple[Exit, str]] = {
 }
 _KAFKA: dict[str, str] = {
     "KafkaConnectionError": "no cluster can be reached there: check the address (--bootstrap or "
-    "HEADRACE_BOOTSTRAP), that the cluster runs, and HEADRACE_SECURITY_PROTOCOL",
+    "HEADRACE_BOOTSTRAP), that the cluster runs, and where it is secured "
+    "HEADRACE_SECURITY_PROTOCOL, HEADRACE_TLS_CA, HEADRACE_SASL_USERNAME, HEADRACE_SASL_PASSWORD",
     "AuthenticationFailedError": "check HEADRACE_SASL_USERNAME and HEADRACE_SASL_PASSWORD",
     "SaslAuthenticationFailed": "check HEADRACE_SASL_USERNAME and HEADRACE_SASL_PASSWORD",
     "TopicAuthorizationFailedError": "the user may not use this topic: ask for the ACL",

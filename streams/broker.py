@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -43,7 +43,8 @@ class EmbeddedBroker:
 
     `folder` keeps its data between runs; `fresh` empties it at the first start, after checking
     that it is a broker's. `port` is the loopback port of the listener; by default the one of the
-    last run, or any free one. `say` is told what a start is busy with. The process is not bound
+    last run, or any free one. `say` is told what a start is busy with. `more` are Kafka settings
+    above ours; listeners named there are added. The process is not bound
     to an event loop: start in one, stop in another.
 
     Raises BrokerError, with what to do, where it cannot start.
@@ -56,6 +57,7 @@ class EmbeddedBroker:
         fresh: bool = False,
         port: int | None = None,
         say: Callable[[str], None] = _silent,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.pid = 0
         """Of the Java process; 0 where it was not started."""
@@ -64,6 +66,7 @@ class EmbeddedBroker:
         self._fresh = fresh
         self._port = port
         self._say = say
+        self._more = more
         self._leash: subprocess.Popen[bytes] | None = None
         self._identity = Identity()
 
@@ -123,7 +126,9 @@ class EmbeddedBroker:
         part = self._folder.data.with_name("data.part")
         shutil.rmtree(part, ignore_errors=True)
         self._folder.properties.write_text(
-            properties(port=free_port(), controller_port=free_port(), data=part.name)
+            properties(
+                port=free_port(), controller_port=free_port(), data=part.name, more=self._more
+            )
         )
         done = subprocess.run(  # noqa: S603
             [
@@ -187,6 +192,7 @@ class EmbeddedBroker:
                 port=identity.port,
                 controller_port=identity.controller_port,
                 data=self._folder.data.name,
+                more=self._more,
             )
         )
 

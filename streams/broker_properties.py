@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from schemas.topics import MAX_MESSAGE_BYTES
@@ -76,16 +77,24 @@ _SETTINGS: Final[dict[str, object]] = {
 }
 
 
-def properties(*, port: int, controller_port: int, data: str) -> str:
+def properties(
+    *, port: int, controller_port: int, data: str, more: Mapping[str, str] | None = None
+) -> str:
     """Text of `server.properties`; `data` is relative to the folder that Java runs in.
 
-    Relative because Kafka splits its list of log directories at commas.
+    Relative because Kafka splits its list of log directories at commas. `more` goes above
+    our settings, but for its `listeners`, which are added to ours.
     """
-    listeners = f"BROKER://127.0.0.1:{port}"
-    settings = _SETTINGS | {
-        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": listeners,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "log.dirs": data,
-    }
+    above = dict(more or {})
+    listeners = ",".join(filter(None, (f"BROKER://127.0.0.1:{port}", above.pop("listeners", ""))))
+    settings = (
+        _SETTINGS
+        | above
+        | {
+            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": listeners,
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "log.dirs": data,
+        }
+    )
     return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -22,7 +22,11 @@ class Settings(BaseSettings):
     """Where the cluster is, where the data lies, and how the services behave."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADRACE_", toml_file="headrace.toml", extra="forbid", frozen=True
+        env_prefix="HEADRACE_",
+        env_ignore_empty=True,
+        toml_file="headrace.toml",
+        extra="forbid",
+        frozen=True,
     )
 
     data: Path = Field(default=Path(".headrace"), description="Folder of broker, models and logs.")
