@@ -160,7 +160,8 @@ async def until_signal(main: Coroutine[Any, Any, None], say: Say) -> None:
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
+        # nohup means what it says; a shell's `&` ignores SIGINT alike, but who sends it means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop)
     try:
         await task

@@ -7,6 +7,7 @@ a process of its own, needs none.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,16 @@ def _settings_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         nowhere = tmp_path_factory.mktemp("nowhere") / "headrace.toml"
         patch.setitem(Settings.model_config, "toml_file", nowhere)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_nobody() -> Iterator[None]:
+    """A command that a test runs in this process silences logging: not for the next test."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
