@@ -18,14 +18,13 @@ from agents.finance.entities import STARTER, Entities
 from agents.runtime import Agent, Context, Emit
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import FeedEvent, KernelRequest
+from schemas.limits import MAX_TEXT_CHARACTERS
+from schemas.tasks import SENTIMENT
 from schemas.topics import FEED_EVENTS, REQUESTS, Topic
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-TASK: Final = "sentiment"
-MAX_CHARACTERS: Final = 100_000
-"""A hundred times the longest news story; what a model can read is far less."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_AHEAD: Final = timedelta(hours=24)
 """Wide enough for a clock in the wrong time zone; more is a wrong date."""
@@ -82,7 +81,7 @@ class Reader(Agent[FeedEvent, list[int]]):
                 target.ticker,
                 KernelRequest(
                     id=context.emission_id(index),
-                    task=TASK,
+                    task=SENTIMENT.name,
                     text=event.text,
                     thread=target.ticker,
                     target=target.words,
@@ -98,9 +97,9 @@ class Reader(Agent[FeedEvent, list[int]]):
 def _check_text(text: str) -> None:
     if not text.strip():
         raise Unanswerable(ErrorClass.EMPTY_TEXT, "the text is empty or blank")
-    if len(text) > MAX_CHARACTERS:
+    if len(text) > MAX_TEXT_CHARACTERS:
         raise Unanswerable(
-            ErrorClass.TEXT_TOO_LONG, f"{len(text)} characters; at most {MAX_CHARACTERS}"
+            ErrorClass.TEXT_TOO_LONG, f"{len(text)} characters; at most {MAX_TEXT_CHARACTERS}"
         )
 
 

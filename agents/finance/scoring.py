@@ -9,8 +9,8 @@ from typing import Final
 from agents.runtime import Context
 from schemas.events import KernelResult
 from schemas.ids import ASIDE
+from schemas.tasks import SENTIMENT
 
-TASK: Final = "sentiment"
 MICRO: Final = 1_000_000
 """Scores are summed as whole millionths: sums are exact, whatever the order of arrival."""
 MAX_AHEAD_MS: Final = 86_400_000
@@ -33,7 +33,7 @@ def scored(result: KernelResult, context: Context) -> Scored | None:
     """The score of a result; None for another task, labels that are not sentiment, or an aside."""
     if result.thread.startswith(ASIDE):
         return None
-    if result.task != TASK or result.label not in {"positive", "neutral", "negative"}:
+    if result.task != SENTIMENT.name or result.label not in {"positive", "neutral", "negative"}:
         return None
     recorded = max(context.position.timestamp_ms, 0)
     at_ms = recorded

@@ -24,6 +24,7 @@ from proof.chaos.runner import Options, Report, Say, run
 from proof.chaos.scenario import Scenario
 from proof.installation import Installation, Process
 from schemas.events import ModelVersion
+from schemas.tasks import SENTIMENT
 from schemas.topics import REQUESTS, RESULTS, TRENDS
 from streams import cluster
 from streams.settings import Settings
@@ -47,7 +48,7 @@ MENU: Final[Menu] = {
     "poison": ["feed"],
 }
 VERSIONS: Final = ("chaos-1", "chaos-2", "chaos-3")
-TASK: Final = "sentiment"
+TASK: Final = SENTIMENT.name
 _OPEN: Final = {"kernel": " open at ", "relay": " open at "}
 _WORKS_S: Final = 120.0
 _SWAP_S: Final = 60.0
