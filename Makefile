@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
 CURRENT := $(VENV)/.headrace-current
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo browser screenshots test lint types check lock docs clean chaos
+.PHONY: help setup demo browser screenshots test lint types check lock docs clean chaos bench
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -36,9 +36,14 @@ screenshots: setup browser ## pictures of each page of the web console, into doc
 test: setup browser ## the whole test suite, over a real Kafka broker
 	$(BIN)/python -m pytest
 
-chaos: setup ## the long proof: SEED, MINUTES over the whole pipeline, then every broken subject
-	$(BIN)/headrace chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),30)
+chaos: setup ## the long proof: SEED, MINUTES with one broker and with three, then every broken subject
+	$(BIN)/headrace chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),30) --rate 200 --every 7
+	$(BIN)/headrace chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),30) --rate 200 --every 7 --brokers 3
 	CHAOS_SUBJECTS=all $(BIN)/python -m pytest tests/chaos/test_subjects.py
+
+bench: setup ## the benchmarks (40 minutes on a quiet machine), and the tables and pictures of docs/
+	$(BIN)/headrace bench all --out $(or $(OUT),figures)
+	$(BIN)/headrace bench report $(or $(OUT),figures)
 
 lint: setup ## style, import direction, and that generated documents are current
 	$(BIN)/ruff check .
