@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from schemas.limits import MAX_ID_CHARACTERS, MAX_NAME_CHARACTERS
+from schemas.tasks import Task
 
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339, with an offset")]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
@@ -23,7 +24,11 @@ Required = Annotated[Name, msgspec.Meta(min_length=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """A place in Kafka: what does not fit its 64 bits is no such place."""
 
-ModelState = Literal["candidate", "shadow", "canary", "live", "retired", "refused"]
+ModelState = Literal["candidate", "shadow", "canary", "live", "standby", "retired", "refused"]
+"""What a version may do. `candidate`: nothing yet. `shadow`: it is asked what the live one is
+asked, and heard by nobody. `canary`: it answers a share of the keys. `live`: it answers.
+`standby`: it answers requests that name a target which it meets best. `retired`: it was live.
+`refused`: it has failed, and may never answer."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +63,15 @@ class FeedEvent(Event, frozen=True, kw_only=True):
     """Event time. Where it is absent, the record's Kafka timestamp stands in."""
 
 
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks of the version that shall answer it, as the kernel has measured it."""
+
+    max_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """The most accurate version of those whose forward pass over one text takes so long at most."""
+    min_accuracy: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """Of the versions that are so accurate at least; without `max_ms` the cheapest of them."""
+
+
 class KernelRequest(Event, frozen=True, kw_only=True):
     """A question to the kernel: score `text` (about `target`) for `task`."""
 
@@ -74,6 +88,10 @@ class KernelRequest(Event, frozen=True, kw_only=True):
     """From then on the answer is of no use: a result says that the request expired."""
     tenant: Name = ""
     """On whose behalf: capacity is shared by the tenants' weights (`tenant_weights`)."""
+    prefer: Target | None = None
+    """Without it the live version answers, or a canary its share of the threads."""
+    may_degrade: bool = False
+    """Whether the cheapest version may answer while the kernel is overloaded."""
     cause: Cause | None = None
     """Set by agents; a client that publishes requests itself leaves it out."""
 
@@ -83,6 +101,21 @@ class KernelTimings(msgspec.Struct, frozen=True, kw_only=True):
 
     queued_ms: float
     forward_ms: float
+
+
+class Entity(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that a token classifier has found in a text."""
+
+    label: str
+    """Its type: `PER`, not `B-PER`."""
+    start: int
+    """Place of its first character, in Unicode code points of the request's text."""
+    end: int
+    """Place behind its last character."""
+    text: str
+    """The characters themselves, the first ones of a very long name."""
+    score: float
+    """Mean probability of its words' tags."""
 
 
 class KernelResult(Event, frozen=True, kw_only=True):
@@ -95,18 +128,39 @@ class KernelResult(Event, frozen=True, kw_only=True):
     """`expired`: the deadline came before a model did; `label`, `scores`, `model_version`
     and `precision` are empty."""
     label: str
+    """Empty where the model is not a classifier."""
     scores: dict[str, float]
-    """Probability of each label, in the model's label order; they sum to 1."""
+    """Probability of each label, in the model's label order; they sum to 1. Empty where the
+    model is not a classifier."""
+    entities: list[Entity] = []
+    """What a token classifier has found, in the order of the text, without overlap."""
+    vector: list[float] = []
+    """An embedder's vector, of length 1: a dot product is the cosine. Plain numbers, of six
+    decimals, so that any reader of JSON can use them."""
+    score: float | None = None
+    """A reranker's log-odds that `text` answers the query `target`; higher is better."""
     model_version: str
     precision: str
     cached: bool = False
     """Answered from an earlier or concurrent pass over the same input."""
+    chosen_by: Literal["route", "target", "overload", "failure"] = "route"
+    """Why this version answered. `route`: it is live, or the canary of the thread. `target`: the
+    request named one. `overload`: the request was degraded to the cheapest version. `failure`:
+    the canary failed on the text, and the live version answered in its place."""
     excerpt: str
     """The first characters of the text, so that a reader needs no join."""
     target: str | None = None
     published_at: Timestamp | None = None
     cause: Cause | None = None
     timings: KernelTimings | None = None
+
+    @property
+    def confidence(self) -> float:
+        """The highest score; 0 without any.
+
+        What is least sure is asked of a person first (Lewis and Gale, 1994).
+        """
+        return max(self.scores.values(), default=0.0)
 
 
 class ModelVersion(Event, frozen=True, kw_only=True):
@@ -124,6 +178,63 @@ class ModelVersion(Event, frozen=True, kw_only=True):
     reason: str = ""
     """Why the version is in this state, in words for a person."""
     changed_at: Timestamp
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Of the threads, those that a canary answers."""
+    held: bool = False
+    """A person moves it on: the roll-out only watches, and refuses it where it goes wrong."""
+
+
+class ShadowScore(Event, frozen=True, kw_only=True):
+    """What two versions say to one request, of which agents see the first alone."""
+
+    request_id: str
+    task: str
+    thread: str
+    target: str | None = None
+    excerpt: str
+    answered_by: str
+    """The version whose answer lies on `kernel.results`."""
+    label: str
+    shadowed_by: str
+    """The version that was asked aside."""
+    shadow_label: str
+    """Empty where it failed."""
+    error: str = ""
+    """Why `shadowed_by` gave nothing; or, where a canary failed on the request and the live
+    version answered in its place, what the canary failed of."""
+    cost_ms: float = 0.0
+    shadow_cost_ms: float = 0.0
+    """Of one forward pass over one text of the same length, as this kernel measured both."""
+    dropped: int = 0
+    """Requests that this kernel has not shadowed for want of time, since it began."""
+    scored_at: Timestamp
+
+
+class ModelSwap(Event, frozen=True, kw_only=True):
+    """From this offset of a partition of requests on, other versions answer a task.
+
+    Written in the transaction of the first answer. What lies before it in that partition was
+    answered as `before` says, what lies behind it as `route` does.
+    """
+
+    task: str
+    topic: str
+    partition: int
+    offset: int
+    route: str
+    """The live version; with a canary `LIVE+CANARY*SHARE`."""
+    before: str
+    """Empty for the first one."""
+    registry_offset: int
+    """How far `kernel.models` had been read when the request was given to its version."""
+    swapped_at: Timestamp
+
+
+class TaskDefinition(Event, frozen=True, kw_only=True):
+    """A task as the trainer understands it; the id is the task's name, the latest record holds."""
+
+    task: Task
+    defined_at: Timestamp
 
 
 class LabelledExample(Event, frozen=True, kw_only=True):
@@ -203,6 +314,31 @@ class AlertState(Event, frozen=True, kw_only=True):
     """When a mute ends by itself; None: when somebody ends it."""
 
 
+class Delivery(Event, frozen=True, kw_only=True):
+    """What became of telling one target about one alert; the latest record of an id holds.
+
+    An attempt is claimed before anything is sent, so that none is made twice.
+    """
+
+    alert_id: str
+    ticker: Name
+    target: Name
+    """`webhook`, `slack` or `mail`."""
+    partition: Count
+    offset: Count
+    """Where the alert lies on its topic."""
+    state: Literal["due", "claimed", "sent", "failed", "unknown", "silenced"]
+    """`due`: to be sent from `due_at` on. `claimed`: being sent. `sent`: the target took it.
+    `failed`: it did not, and is not asked again. `unknown`: it may have it, so it is not asked
+    again. `silenced`: somebody had acknowledged or muted the alert."""
+    attempt: Count = 0
+    """Attempts claimed so far."""
+    detail: Name = ""
+    """What the target said last, in words for a person."""
+    due_at: Timestamp
+    at: Timestamp
+
+
 class AuditEntry(Event, frozen=True, kw_only=True):
     """Who changed what through the web console, and whether it was allowed."""
 
@@ -226,6 +362,8 @@ class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]] = []
+    whole: bool = True
+    """False where key, value or headers were too large to be held here."""
 
 
 class DeadLetter(Event, frozen=True, kw_only=True):
@@ -239,3 +377,14 @@ class DeadLetter(Event, frozen=True, kw_only=True):
     """`headrace`, and the model version of the task where one was involved."""
     source: SourceRecord
     failed_at: Timestamp
+
+
+class Replayed(Event, frozen=True, kw_only=True):
+    """An original was put back on its topic; the id is that of its dead letter.
+
+    Written in the transaction that puts it back.
+    """
+
+    topic: str
+    partition: int
+    replayed_at: Timestamp

@@ -26,9 +26,39 @@ def result_id(request_id: str) -> str:
     return f"result:{request_id}"
 
 
+def rescored_id(task: str, version: str, topic: str, partition: int, offset: int) -> str:
+    """Id of what `version` says, asked again, to the request at a position."""
+    # A digest: the names are the user's, and together they may outgrow an id.
+    asked = hashlib.sha256(f"{task}\0{version}".encode()).hexdigest()[:16]
+    return f"rescored:{asked}:{topic}:{partition}:{offset}"
+
+
+def shadow_id(version: str, request_id: str) -> str:
+    """Id of what a version says aside to a request: a replay says it again under the same id."""
+    asked = hashlib.sha256(f"{version}\0{request_id}".encode()).hexdigest()[:32]
+    return f"shadow:{asked}"
+
+
+def swap_id(task: str, topic: str, partition: int, offset: int) -> str:
+    """Id of the one swap of a task at a position."""
+    return f"swap:{hashlib.sha256(task.encode()).hexdigest()[:16]}:{topic}:{partition}:{offset}"
+
+
+def delivery_id(alert_id: str, target: str) -> str:
+    """Id of telling one target about one alert."""
+    asked = hashlib.sha256(f"{target}\0{alert_id}".encode()).hexdigest()[:32]
+    return f"delivery:{asked}"
+
+
 def dead_letter_id(service: str, topic: str, partition: int, offset: int) -> str:
     """Id of the one dead letter that a service writes of a record: each reader may refuse it."""
     return f"dead:{service}:{topic}:{partition}:{offset}"
+
+
+def refused_by(letter_id: str) -> str:
+    """The service that wrote the dead letter of this id; empty where it is no such id."""
+    kind, _, rest = letter_id.partition(":")
+    return rest.partition(":")[0] if kind == "dead" else ""
 
 
 def model_key(task: str, version: str) -> str:

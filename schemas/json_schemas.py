@@ -1,7 +1,7 @@
 """JSON Schema (draft 2020-12) of every event type, made from the types themselves.
 
-The words of a schema are the docstrings in `schemas.events`: a class's docstring is the
-description of its schema, the string under a field the description of the field.
+The words of a schema are the docstrings in `schemas.events` and `schemas.tasks`: a class's
+docstring is the description of its schema, the string under a field that of the field.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas import events
+from schemas import events, tasks
 from schemas.envelope import TYPES
 from schemas.events import Event
 
@@ -53,15 +53,16 @@ def _describe(name: str, part: dict[str, Any]) -> None:
 
 
 def _fields(name: str) -> tuple[str, ...]:
-    kind: type[msgspec.Struct] = getattr(events, name)
+    kind: type[msgspec.Struct] = getattr(events, name, None) or getattr(tasks, name)
     return kind.__struct_fields__
 
 
 @cache
 def _field_words() -> dict[str, dict[str, str]]:
-    """By class and field, the string that stands under the field in `schemas.events`."""
+    """By class and field, the string that stands under the field."""
     found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(events)).body:
+    sources = (inspect.getsource(module) for module in (events, tasks))
+    for node in (node for source in sources for node in ast.parse(source).body):
         if not isinstance(node, ast.ClassDef):
             continue
         for field, below in zip(node.body, node.body[1:], strict=False):

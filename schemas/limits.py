@@ -6,6 +6,10 @@ from typing import Final
 
 MAX_TEXT_CHARACTERS: Final = 100_000
 """Longer texts end as dead letters; what a model reads is bounded by its own tokens."""
+MAX_TEXT_TOKENS: Final = 262_144
+"""A text that takes more tokens, in all the windows that a model reads it in, is refused."""
+MAX_ENTITIES: Final = 4_096
+"""In one result, which must fit into a record; a text with more is refused."""
 EXCERPT_CHARACTERS: Final = 280
 """How much of a text travels with its result."""
 MAX_NAME_CHARACTERS: Final = 1_000

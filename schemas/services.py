@@ -13,12 +13,18 @@ from schemas.topics import (
     ALERTS,
     AUDIT,
     DEAD_LETTERS,
+    DELIVERIES,
     FEED_EVENTS,
     LABELS,
     MODELS,
     OUTBOX,
+    REPLAYS,
     REQUESTS,
+    RESCORED,
     RESULTS,
+    SHADOW,
+    SWAPS,
+    TASK_DEFINITIONS,
     TRENDS,
     Topic,
 )
@@ -46,7 +52,7 @@ KERNEL: Final = Service(
     name="kernel",
     about="Scores requests with the live models, in transactions.",
     reads=(*REQUESTS.values(), MODELS),
-    produces=(RESULTS, DEAD_LETTERS),
+    produces=(RESULTS, SWAPS, SHADOW, DEAD_LETTERS),
 )
 RELAY: Final = Service(
     name="relay",
@@ -73,29 +79,56 @@ FINANCE_ALERTS: Final = Service(
     reads=(RESULTS,),
     by_outbox=(ALERTS, DEAD_LETTERS),
 )
+ROLLOUT: Final = Service(
+    name="rollout",
+    about="Takes versions that passed the gate from shadow to canary to live, or refuses them.",
+    reads=(RESULTS, SHADOW, LABELS, MODELS),
+    produces=(MODELS,),
+)
 TRAINER: Final = Service(
     name="trainer",
     about="Learns from labelled examples and announces model versions.",
     reads=(LABELS, MODELS),
-    produces=(MODELS, DEAD_LETTERS),
+    produces=(MODELS, TASK_DEFINITIONS, DEAD_LETTERS),
+)
+NOTIFY: Final = Service(
+    name="notify",
+    about="Tells webhook, Slack and mail about alerts, each at most once.",
+    reads=(ALERTS, ALERT_STATES, DELIVERIES),
+    produces=(DELIVERIES,),
 )
 CONSOLE: Final = Service(
     name="console",
     about="What a person does, at the command line or in the web console: publish, look on, "
-    "label, acknowledge, promote, roll back.",
+    "label, acknowledge, promote, roll back, rescore, replay.",
     reads=(
         FEED_EVENTS,
         *REQUESTS.values(),
         RESULTS,
+        RESCORED,
+        SHADOW,
+        SWAPS,
         MODELS,
+        TASK_DEFINITIONS,
         LABELS,
         TRENDS,
         ALERTS,
         DEAD_LETTERS,
+        REPLAYS,
+        ALERT_STATES,
+        DELIVERIES,
+        AUDIT,
+    ),
+    produces=(
+        FEED_EVENTS,
+        *REQUESTS.values(),
+        RESCORED,
+        LABELS,
+        MODELS,
+        REPLAYS,
         ALERT_STATES,
         AUDIT,
     ),
-    produces=(FEED_EVENTS, *REQUESTS.values(), LABELS, MODELS, ALERT_STATES, AUDIT),
 )
 
 SERVICES: Final[dict[str, Service]] = {
@@ -106,7 +139,9 @@ SERVICES: Final[dict[str, Service]] = {
         READER,
         FINANCE_TRENDS,
         FINANCE_ALERTS,
+        ROLLOUT,
         TRAINER,
+        NOTIFY,
         CONSOLE,
     )
 }

@@ -10,12 +10,17 @@ from schemas.events import (
     AlertState,
     AuditEntry,
     DeadLetter,
+    Delivery,
     Event,
     FeedEvent,
     KernelRequest,
     KernelResult,
     LabelledExample,
+    ModelSwap,
     ModelVersion,
+    Replayed,
+    ShadowScore,
+    TaskDefinition,
     Trend,
 )
 
@@ -80,11 +85,45 @@ RESULTS: Final = Topic(
     key="thread",
     about="One answer to each request that did not end as a dead letter.",
 )
+RESCORED: Final = Topic(
+    name="kernel.rescored",
+    carries=KernelResult,
+    key="thread",
+    about="Answers of another version to requests answered before: `headrace rescore`.",
+    # Longer than requests are kept: what was rescored is never gone before its request.
+    retention_ms=30 * _DAY_MS,
+)
+SHADOW: Final = Topic(
+    name="kernel.shadow",
+    carries=ShadowScore,
+    key="thread",
+    about="What a version on trial says to requests that another one answered.",
+    retention_ms=_DAY_MS,
+)
+SWAPS: Final = Topic(
+    name="kernel.swaps",
+    carries=ModelSwap,
+    key="task",
+    about="From which offset on which version answers, for each partition of requests.",
+    partitions=1,
+    retention_ms=365 * _DAY_MS,
+)
 MODELS: Final = Topic(
     name="kernel.models",
     carries=ModelVersion,
     key="task/version",
     about="State of each model version; read from the start to know the present.",
+    partitions=1,
+    compacted=True,
+    # `headrace models history` reads what is not compacted yet.
+    config={"min.compaction.lag.ms": str(90 * _DAY_MS)},
+)
+TASK_DEFINITIONS: Final = Topic(
+    name="kernel.tasks",
+    carries=TaskDefinition,
+    key="task",
+    about="What each task asks, its labels, metric and gate: one definition for all who ask, "
+    "answer or teach.",
     partitions=1,
     compacted=True,
 )
@@ -118,6 +157,15 @@ DEAD_LETTERS: Final = Topic(
     retention_ms=30 * _DAY_MS,
     max_message_bytes=_LETTER_BYTES,
 )
+REPLAYS: Final = Topic(
+    name="dead-letters.replays",
+    carries=Replayed,
+    key="id of the dead letter",
+    about="Dead letters whose originals were put back: none is put back twice.",
+    partitions=1,
+    # Longer than any dead letter is kept, the rest of its segment included.
+    retention_ms=90 * _DAY_MS,
+)
 
 ALERT_STATES: Final = Topic(
     name="console.alert-states",
@@ -126,6 +174,15 @@ ALERT_STATES: Final = Topic(
     about="What people decided about alerts: acknowledged, muted, open again.",
     partitions=1,
     compacted=True,
+)
+DELIVERIES: Final = Topic(
+    name="console.deliveries",
+    carries=Delivery,
+    key="delivery id",
+    about="Every attempt to tell a target about an alert: claimed before, its outcome after.",
+    partitions=1,
+    # Longer than any alert is kept: what was claimed is never sent again.
+    retention_ms=30 * _DAY_MS,
 )
 AUDIT: Final = Topic(
     name="console.audit",
@@ -142,13 +199,19 @@ CATALOGUE: Final[dict[str, Topic]] = {
         FEED_EVENTS,
         *REQUESTS.values(),
         RESULTS,
+        RESCORED,
+        SHADOW,
+        SWAPS,
         MODELS,
+        TASK_DEFINITIONS,
         LABELS,
         OUTBOX,
         TRENDS,
         ALERTS,
         DEAD_LETTERS,
+        REPLAYS,
         ALERT_STATES,
+        DELIVERIES,
         AUDIT,
     )
 }

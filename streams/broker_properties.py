@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from schemas.topics import MAX_MESSAGE_BYTES
@@ -25,9 +26,11 @@ JAVA_OPTIONS: Final = (
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 )
 
+SEAT_JAVA_OPTIONS: Final = ("-Xms64m", "-Xmx160m", "-XX:MaxDirectMemorySize=48m")
+"""Above ours for a broker of a cluster on one machine: three of them fit in about 1 GiB."""
+
 _SETTINGS: Final[dict[str, object]] = {
     "process.roles": "broker,controller",
-    "node.id": 1,
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "BROKER",
@@ -77,8 +80,23 @@ _SETTINGS: Final[dict[str, object]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """The place of a broker among others of one cluster, all on this machine."""
+
+    node: int
+    cluster_id: str
+    voters: Mapping[int, int]
+    """Loopback port of each node's controller, its own included; they never change."""
+
+
 def properties(
-    *, port: int, controller_port: int, data: str, more: Mapping[str, str] | None = None
+    *,
+    port: int,
+    controller_port: int,
+    data: str,
+    more: Mapping[str, str] | None = None,
+    seat: Seat | None = None,
 ) -> str:
     """Text of `server.properties`; `data` is relative to the folder that Java runs in.
 
@@ -86,6 +104,8 @@ def properties(
     our settings, but for its `listeners`, which are added to ours.
     """
     above = dict(more or {})
+    node = 1 if seat is None else seat.node
+    voters = {node: controller_port} if seat is None else seat.voters
     listeners = ",".join(filter(None, (f"BROKER://127.0.0.1:{port}", above.pop("listeners", ""))))
     settings = (
         _SETTINGS
@@ -93,7 +113,10 @@ def properties(
         | {
             "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller_port}",
             "advertised.listeners": listeners,
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "node.id": node,
+            "controller.quorum.voters": ",".join(
+                f"{voter}@127.0.0.1:{at}" for voter, at in voters.items()
+            ),
             "log.dirs": data,
         }
     )

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.ids import group_id
-from schemas.services import CONSOLE, SERVICES
+from schemas.services import CONSOLE, NOTIFY, ROLLOUT, SERVICES
 from schemas.topics import MODELS
 from streams import cluster, reading
+from streams.committed import committed, patiently
 from streams.settings import Settings
 
+_WITHOUT_A_GROUP: Final = (CONSOLE, NOTIFY, ROLLOUT)
+"""They read what they need, from where they need it. `notify` runs only where a target is
+configured: it has lag from its first commit on."""
 _COUNT_BELOW: Final = 200
 """A lag this small is counted record by record: it may be transaction markers alone."""
-
-_COORDINATOR_S: Final = 30.0
-_ASK_AGAIN_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,13 @@ class Lag:
     lag: int
 
 
-async def lags(settings: Settings, *, exact: bool = True) -> list[Lag]:
+async def lags(
+    settings: Settings, *, exact: bool = True, of: Mapping[str, Sequence[str]] | None = None
+) -> list[Lag]:
     """Lag of every service in every partition that it reads by a group, and of other groups.
 
-    Without `exact`, `lag` is the difference of the offsets throughout.
+    `of` names groups to look at, and the topics that each reads. Without `exact`, `lag` is the
+    difference of the offsets throughout.
     """
     admin = cluster.admin(settings)
     await admin.start()
@@ -55,35 +58,27 @@ async def lags(settings: Settings, *, exact: bool = True) -> list[Lag]:
             ]
             for topic in await admin.describe_topics()
         }
-        found = [str(name) for name, *_ in await _patiently(admin.list_consumer_groups)]
-        committed: dict[str, dict[TopicPartition, int | None]] = {
-            group: {part: None for topic in topics for part in parts.get(topic, [])}
-            for group, topics in _readers().items()
+        standing: dict[str, dict[TopicPartition, int | None]] = {
+            name: {part: None for topic in topics for part in parts.get(topic, [])}
+            for name, topics in (_readers() if of is None else of).items()
         }
-        for group in sorted(name for name in found if name.startswith(group_id(""))):
-            offsets = await _patiently(lambda: admin.list_consumer_group_offsets(group))  # noqa: B023
-            committed.setdefault(group, {}).update(
+        for name in await _groups(admin) if of is None else of:
+            standing.setdefault(name, {}).update(
                 {
-                    part: int(meta.offset)
-                    for part, meta in offsets.items()
-                    if meta.offset >= 0 and part.topic in parts
+                    part: int(found.offset)
+                    for part, found in (await committed(admin, name)).items()
+                    if part.topic in parts
                 }
             )
     finally:
         await admin.close()
-    return await _measure(settings, committed, exact=exact)
+    return await _measure(settings, standing, exact=exact)
 
 
-async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """The answer to `ask`, asked again while the groups' coordinator is still coming up."""
-    deadline = asyncio.get_running_loop().time() + _COORDINATOR_S
-    while True:
-        try:
-            return await ask()
-        except KafkaError as error:
-            if not error.retriable or asyncio.get_running_loop().time() > deadline:
-                raise
-        await asyncio.sleep(_ASK_AGAIN_S)
+async def _groups(admin: AIOKafkaAdminClient) -> list[str]:
+    """Headrace's groups that there are."""
+    found = [str(name) for name, *_ in await patiently(admin.list_consumer_groups)]
+    return sorted(name for name in found if name.startswith(group_id("")))
 
 
 def _readers() -> dict[str, list[str]]:
@@ -91,7 +86,7 @@ def _readers() -> dict[str, list[str]]:
     return {
         group_id(service.name): [topic.name for topic in service.reads if topic is not MODELS]
         for service in SERVICES.values()
-        if service is not CONSOLE
+        if service not in _WITHOUT_A_GROUP
     }
 
 

@@ -22,8 +22,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -32,14 +32,21 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import Cause
 from schemas.ids import group_id
-from streams import cluster
+from streams import cluster, tracing
 from streams.bookmark import Bookmark
-from streams.dead_letter import dead_letter
+from streams.committed import committed
+from streams.dead_letter import dead_letter, replayed_for
+from streams.distribution import Distribution
 from streams.message import Message
 from streams.settings import Settings
+from streams.tracing import Hop
 
 log = logging.getLogger(__name__)
 
+PATIENCE: Final = 0.1
+LONGEST_PAUSE_S: Final = 0.5
+"""Under a backlog a transaction may wait for this share of the time that its first record has
+waited already, and for so long at most: it carries more, and costs nobody more than a tenth."""
 FETCH_WAIT_MS: Final = 200
 """How long one fetch waits for records: it bounds how late a lane sees that it should stop."""
 
@@ -53,10 +60,12 @@ _TOO_MANY_SOURCES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler says for one record; `versions` names the models that said it."""
+    """What a handler says for one record; `versions` names what said it, for the commit to keep."""
 
     messages: Sequence[Message]
     versions: dict[str, str] = field(default_factory=dict)
+    moved: Callable[[Any, Mapping[str, str]], Sequence[Message]] | None = None
+    """What to say besides, given the record and the versions that the commit kept before."""
 
 
 class Handler(Protocol[Item]):
@@ -80,11 +89,20 @@ class LaneStats:
 
     fetched: int = 0
     replays: int = 0
-    dead_letters: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    """By error class."""
     messages: int = 0
     commits: int = 0
     opened: int = 0
-    commit_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1_000))
+    commit_s: Distribution = field(default_factory=Distribution)
+    in_flight: deque[_InFlight] = field(default_factory=deque)
+    """What the lane holds now, in order."""
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether the record that commits next has no answer yet."""
+        answer = self.in_flight[0].answer if self.in_flight else None
+        return answer is not None and not answer.done()
 
 
 @dataclass(slots=True)
@@ -93,6 +111,9 @@ class _InFlight:
     cause: Cause | None
     answer: asyncio.Future[Answer] | None
     """None for a replay: nothing to say, but its offset must be passed."""
+    hop: Hop | None = None
+    """Its part of a trace, if it has one."""
+    since: float = field(default_factory=time.monotonic)
 
 
 class Lane(Generic[Item]):
@@ -111,6 +132,7 @@ class Lane(Generic[Item]):
         self._stats = stats
         self._group = group_id(handler.service)
         self._in_flight: deque[_InFlight] = deque()
+        stats.in_flight = self._in_flight
         self._bytes_in_flight = 0
         self._changed = asyncio.Event()
         self._accepted = Bookmark()
@@ -142,18 +164,15 @@ class Lane(Generic[Item]):
         admin = cluster.admin(self._settings)
         await admin.start()
         try:
-            committed = await admin.list_consumer_group_offsets(
-                self._group, partitions=[self._partition]
-            )
+            found = (await committed(admin, self._group, [self._partition])).get(self._partition)
         finally:
             await admin.close()
-        found = committed.get(self._partition)
         self._committed = Bookmark.load(found.metadata if found else None)
         self._accepted = self._committed.copy()
         await self._handler.prepare(self._committed.versions)
         await self._consumer.start()
         self._consumer.assign([self._partition])
-        if found is not None and found.offset >= 0:
+        if found is not None:
             self._consumer.seek(self._partition, found.offset)
         else:
             await self._consumer.seek_to_beginning(self._partition)
@@ -164,6 +183,7 @@ class Lane(Generic[Item]):
         for flight in self._in_flight:
             if flight.answer is not None:
                 flight.answer.cancel()
+        self._in_flight.clear()
         # An open transaction is left to the next opener's InitProducerId: a producer
         # that failed may not be able to abort, and nothing of it is visible anyway.
         for client in (self._consumer, self._producer):
@@ -190,8 +210,10 @@ class Lane(Generic[Item]):
             self._in_flight.append(flight)
             self._bytes_in_flight += _size(record)
             try:
-                item, flight.cause = self._handler.admit(record)
+                item, cause = self._handler.admit(record)
+                flight.cause = _watched(record, cause)
                 if self._is_new(flight.cause):
+                    flight.hop = tracing.hop(self._handler.service, record)
                     admitted.append((flight, item))
             except Unanswerable as verdict:
                 self._refuse(flight, verdict)
@@ -214,12 +236,13 @@ class Lane(Generic[Item]):
 
     def _refuse(self, flight: _InFlight, verdict: Unanswerable) -> None:
         """A refusal is an answer: the replay of what was refused is dropped as any other."""
-        flight.cause = verdict.cause
+        flight.cause = _watched(flight.record, verdict.cause)
         if flight.cause is not None:
             if not self._accepted.admits(flight.cause):
                 flight.cause = None
             elif not self._is_new(flight.cause):
                 return
+        flight.hop = tracing.hop(self._handler.service, flight.record)
         flight.answer = asyncio.get_running_loop().create_future()
         flight.answer.set_exception(verdict)
 
@@ -231,11 +254,20 @@ class Lane(Generic[Item]):
             pause = last + interval - time.monotonic()
             if pause > 0:  # one transaction carries all that finishes meanwhile
                 await asyncio.sleep(pause)
+            await self._more_finished(last)
             last = time.monotonic()
             await self._commit(self._finished_prefix())
             self._changed.set()
             self._stats.commits += 1
-            self._stats.commit_ms.append((time.monotonic() - last) * 1000)
+            self._stats.commit_s.observe(time.monotonic() - last)
+
+    async def _more_finished(self, last: float) -> None:
+        """Under a backlog wait for more to carry, but not once all that is in work is done."""
+        now = time.monotonic()
+        patience = min(PATIENCE * (now - self._in_flight[0].since), LONGEST_PAUSE_S)
+        newest = self._in_flight[-1].answer
+        if last + patience > now and newest is not None and not newest.done():
+            await asyncio.wait([newest], timeout=last + patience - now)
 
     async def _head_finished(self) -> None:
         while not self._in_flight:
@@ -261,9 +293,8 @@ class Lane(Generic[Item]):
         deliveries: list[asyncio.Future[Any]] = []
         for flight in finished:
             for message in self._messages(flight):
-                delivery = await message.send(self._producer)
-                delivery.add_done_callback(_seen)
-                deliveries.append(delivery)
+                said = message if flight.hop is None else flight.hop.on(message)
+                deliveries.append(await said.send(self._producer))
             if flight.cause is not None and not self._committed.covers(flight.cause):
                 self._committed.advance(flight.cause)
         offset = finished[-1].record.offset + 1
@@ -274,6 +305,9 @@ class Lane(Generic[Item]):
         await asyncio.gather(*deliveries)
         await self._producer.commit_transaction()
         self._stats.messages += len(deliveries)
+        for flight in finished:
+            if flight.hop is not None:
+                flight.hop.end()
 
     def _messages(self, flight: _InFlight) -> Sequence[Message]:
         if flight.answer is None:
@@ -281,22 +315,24 @@ class Lane(Generic[Item]):
         try:
             answer = flight.answer.result()
         except Unanswerable as verdict:
-            self._stats.dead_letters += 1
+            self._stats.dead_letters[verdict.error_class] += 1
+            if flight.hop is not None:
+                flight.hop.refuse(verdict)
             return (
                 dead_letter(
                     flight.record, verdict, self._handler.service, self._committed.versions
                 ),
             )
+        besides = answer.moved(flight.record, self._committed.versions) if answer.moved else ()
         self._committed.versions.update(answer.versions)
-        return answer.messages
+        return (*answer.messages, *besides)
+
+
+def _watched(record: Any, cause: Cause | None) -> Cause | None:
+    """The cause that watermarks go by: what was refused and put back goes by none."""
+    return cause if replayed_for(record) is None else None
 
 
 def _size(record: Any) -> int:
     """Bytes of a record's key and value."""
     return len(record.key or b"") + len(record.value or b"")
-
-
-def _seen(delivery: asyncio.Future[Any]) -> None:
-    """Take note of a failed delivery, so that asyncio does not report it as forgotten."""
-    if not delivery.cancelled():
-        delivery.exception()

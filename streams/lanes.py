@@ -1,45 +1,51 @@
 """The lanes of one service in one process: who owns which partition, and their lives.
 
-A subscribed consumer serves membership only: it takes part in the group, its
-partitions stay paused, and it fetches nothing. Ownership decides which lanes run;
-what a lane may commit is decided by its producer's epoch alone, so a lane may
-work on through a rebalance that leaves its partition here.
+Ownership (`streams.membership`) decides which lanes run; what a lane may commit is
+decided by its producer's epoch alone, so a lane may work on through a rebalance that
+leaves its partition here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Generic
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Final, Generic
 
-from aiokafka import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import TopicPartition
 
 from schemas.ids import group_id
-from streams import cluster
 from streams.lane import Handler, Item, Lane, LaneStats
+from streams.membership import heartbeat_s, membership
 from streams.settings import Settings
+from streams.watchdog import Work, behind, watch
 
 log = logging.getLogger(__name__)
 
-HEARTBEATS_PER_SESSION: Final = 6
-MEMBERSHIP_POLL_MS: Final = 1_000
 MAX_BACKOFF_S: Final = 3.0
 """A broker that is back is found within this time."""
 
 
 class Lanes(Generic[Item]):
-    """Runs a lane for each partition that the group assigns to this process."""
+    """Runs a lane for each partition that the group assigns to this process.
 
-    def __init__(self, settings: Settings, topics: Sequence[str], handler: Handler[Item]) -> None:
+    `waits` tells whether the handler's answers wait for something that no new start would
+    bring, a model say: then to stand still is right.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        handler: Handler[Item],
+        waits: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._settings = settings
+        self._waits = waits
         self._topics = topics
         self._handler = handler
-        self._heartbeat_s = settings.session_timeout_ms / HEARTBEATS_PER_SESSION / 1000
+        self._heartbeat_s = heartbeat_s(settings)
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self.stats: dict[TopicPartition, LaneStats] = {}
 
@@ -50,26 +56,43 @@ class Lanes(Generic[Item]):
 
     async def run(self) -> None:
         """Take part in the group until cancelled; then close every lane and leave."""
-        member = cluster.consumer(
-            self._settings,
-            group_id=group_id(self._handler.service),
-            session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=int(self._heartbeat_s * 1000),
-            partition_assignment_strategy=(StickyPartitionAssignor,),
-        )
-        member.subscribe(self._topics, listener=_Listener(self, member))
-        await member.start()
-        try:
-            while True:
-                # Everything is paused: the call only shows the group that we live.
-                await member.getmany(timeout_ms=MEMBERSHIP_POLL_MS)
-                for task in self._tasks.values():
-                    if task.done():
-                        task.result()  # a lane's keeper ends by a fault of ours alone
-        finally:
-            await self._own(())
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(member.stop(), timeout=5)
+        service = self._handler.service
+        async with membership(self._settings, service, self._topics, self._own) as member:
+            watching = asyncio.create_task(watch(self._work, self._settings.standstill_s))
+            try:
+                while True:
+                    await member.beat()
+                    for task in (watching, *self._tasks.values()):
+                        if task.done():
+                            task.result()  # it ends by a fault of ours alone
+            finally:
+                watching.cancel()
+                await self._own(())
+
+    async def _work(self) -> Work | None:
+        """Each lane with lag by its committed offset; those that wait for answers as one.
+
+        Of these a class or tenant may wait long while others are served. A process without
+        lanes, of more than there are partitions, looks at the whole group.
+        """
+        found = await behind(self._settings, group_id(self._handler.service), self._topics)
+        if found is None:
+            return None
+        if self._waits():
+            return {}
+        at = {
+            TopicPartition(row.topic, row.partition): row.committed
+            for row in found
+            if row.topic in self._topics
+        }
+        if not self._tasks:
+            return {"the group": tuple(sorted(at.items()))} if at else {}
+        mine = {partition: offset for partition, offset in at.items() if partition in self._tasks}
+        asked = {partition for partition in mine if self.stats[partition].awaits_answer}
+        work: dict[Hashable, object] = {p: offset for p, offset in mine.items() if p not in asked}
+        if asked:
+            work["answers"] = sum(stats.commits for stats in self.stats.values())
+        return work
 
     async def _own(self, partitions: Iterable[TopicPartition]) -> None:
         """Close lanes that are no longer ours, open those that are newly ours."""
@@ -99,20 +122,6 @@ class Lanes(Generic[Item]):
             # At least a heartbeat: a zombie must learn that it lost the partition
             # before it opens again and fences the rightful owner.
             await asyncio.sleep(backoff * (1 + random.random() / 4))
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, lanes: Lanes[Any], member: Any) -> None:
-        self._lanes = lanes
-        self._member = member
-
-    async def on_partitions_revoked(self, revoked: Any) -> None:
-        """Nothing: the assignment that follows says which lanes go."""
-
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        """Own exactly what the group gave us."""
-        self._member.pause(*assigned)
-        await self._lanes._own(assigned)  # noqa: SLF001  (the listener is a part of Lanes)
 
 
 def _cause_of(error: BaseException) -> str:

@@ -1,8 +1,9 @@
 """What runs on this machine for one data folder: `cluster.json` and `services.json`.
 
-`headrace up` writes both; other commands read them to find the embedded broker and to
-list the services. They hold while `up.lock` is locked: the system drops that lock when
-the supervisor ends, however it ends, so a file left behind by a kill deceives nobody.
+`headrace up` writes both, and `prometheus.json`, by which a Prometheus finds the services;
+other commands read them to find the embedded broker and to list the services. They hold
+while `up.lock` is locked: the system drops that lock when the supervisor ends, however it
+ends, so a file left behind by a kill deceives nobody.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Service:
     since: str
     last_exit: str
     log: str
+    metrics: str = ""
+    """Where it serves its metrics; empty: nowhere."""
 
 
 class AlreadyRunningError(Exception):
@@ -50,6 +54,7 @@ class Machine:
         self.data = data
         self._cluster = data / "cluster.json"
         self._services = data / "services.json"
+        self._targets = data / "prometheus.json"
         self._lock = data / "up.lock"
 
     @contextmanager
@@ -114,10 +119,20 @@ class Machine:
         if services is not None:
             content = {"pid": os.getpid(), "services": [asdict(one) for one in services]}
         _store(self._services, content)
+        _store(self._targets, None if services is None else _targets(services))
 
     def _pid(self) -> int | None:
         pid = _load(self._services).get("pid")
         return pid if isinstance(pid, int) else None
+
+
+def _targets(services: list[Service]) -> list[dict[str, Any]]:
+    """What Prometheus' `file_sd_configs` reads, so that it finds the services of this machine."""
+    return [
+        {"targets": [urlsplit(one.metrics).netloc], "labels": {"role": one.role}}
+        for one in services
+        if one.metrics
+    ]
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -128,7 +143,7 @@ def _load(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _store(path: Path, content: dict[str, Any] | None) -> None:
+def _store(path: Path, content: dict[str, Any] | list[dict[str, Any]] | None) -> None:
     if content is None:
         path.unlink(missing_ok=True)
         return

@@ -39,4 +39,11 @@ class Message:
         future: asyncio.Future[Any] = await producer.send(
             self.topic, self.value, self.key, headers=self.headers
         )
+        future.add_done_callback(_seen)
         return future
+
+
+def _seen(delivery: asyncio.Future[Any]) -> None:
+    """Take note of a failure: of many that fail together the sender awaits one, perhaps."""
+    if not delivery.cancelled():
+        delivery.exception()

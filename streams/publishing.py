@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from streams import cluster
+from streams import cluster, tracing
 from streams.message import Message
 from streams.settings import Settings
 
@@ -37,7 +37,7 @@ class Publisher:
         """
         if len(self._waiting) >= IN_FLIGHT:
             await self._settle_one()
-        self._waiting.append(await message.send(self._producer))
+        self._waiting.append(await tracing.sent(message).send(self._producer))
         while self._waiting and self._waiting[0].done():
             await self._settle_one()
 
@@ -58,8 +58,9 @@ async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
     producer = cluster.producer(settings, linger_ms=_LINGER_MS)
     await producer.start()
     try:
-        sender = Publisher(producer)
-        yield sender
-        await sender.flush()
+        with tracing.tracing("publisher"):
+            sender = Publisher(producer)
+            yield sender
+            await sender.flush()
     finally:
         await producer.stop()

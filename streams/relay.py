@@ -18,12 +18,16 @@ import orjson
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import Cause
 from schemas.topics import CATALOGUE, OUTBOX
+from streams.dead_letter import HEADER_REPLAY_OF
+from streams.exposition import exposed
 from streams.lane import Answer
+from streams.lane_metrics import lane_samples
 from streams.lanes import Lanes
 from streams.message import Message
 from streams.running import run_service
 from streams.settings import Settings
 
+SERVICE: Final = "relay"
 HEADER_TO: Final = "headrace-to"
 HEADER_CAUSE: Final = "headrace-cause"
 
@@ -41,7 +45,7 @@ def to_outbox(message: Message, cause: Cause) -> Message:
 class RelayHandler:
     """Copies each message of the outbox to the topic that it names."""
 
-    service = "relay"
+    service = SERVICE
 
     def admit(self, record: Any) -> tuple[Message, Cause]:
         """The message as it leaves the outbox, and what caused it."""
@@ -59,7 +63,7 @@ class RelayHandler:
         headers = [
             (name, content)
             for name, content in record.headers
-            if name not in {HEADER_TO, HEADER_CAUSE}
+            if name not in {HEADER_TO, HEADER_CAUSE, HEADER_REPLAY_OF}
         ]
         message = Message(topic, record.key, record.value, headers)
         limit = CATALOGUE[topic].max_message_bytes
@@ -83,6 +87,13 @@ class RelayHandler:
         """Nothing to load."""
 
 
+async def serve(settings: Settings) -> None:
+    """Relay until cancelled."""
+    lanes = Lanes(settings, [OUTBOX.name], RelayHandler())
+    with exposed(settings, SERVICE, lambda: lane_samples(SERVICE, lanes)):
+        await lanes.run()
+
+
 def run(settings: Settings) -> None:
     """Run the relay until SIGTERM."""
-    run_service(Lanes(settings, [OUTBOX.name], RelayHandler()).run)
+    run_service(lambda: serve(settings))

@@ -57,7 +57,9 @@ class Settings(BaseSettings):
         default=6_000, ge=1_000, description="How long a silent member keeps its partitions."
     )
     standstill_s: float = Field(
-        default=30.0, gt=0, description="An agent that makes no progress for this long ends itself."
+        default=30.0,
+        gt=0,
+        description="A service that makes no progress for this long ends itself.",
     )
     transaction_timeout_ms: int = Field(default=60_000, ge=1_000)
     commit_interval_ms: int = Field(
@@ -73,8 +75,81 @@ class Settings(BaseSettings):
         default={}, description="Share of a tenant in the capacity against others; 1 where absent."
     )
 
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|(cuda|tensorrt)(:\d+)?)$",
+        description="Where models run: auto, cpu, cuda, cuda:1, tensorrt.",
+    )
+    gpu_memory_mb: float = Field(
+        default=0, ge=0, description="Memory of a GPU that a model may take; 0: as it needs."
+    )
+    forward_timeout_s: float = Field(
+        default=30, gt=0, description="A forward pass that takes longer has hung."
+    )
+
     cache_mb: float = Field(
         default=64, ge=0, description="Memory of the kernel's result cache; 0 turns it off."
+    )
+    precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
+        default="auto",
+        description="Graph that kernels serve; auto: the fastest that agrees with fp32.",
+    )
+
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address on which services serve their /metrics."
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of /metrics: of one service, or the first of those that `headrace up` "
+        "starts; 0: a service alone serves none, `up` chooses free ones.",
+    )
+
+    models_mb: float = Field(
+        default=2_048, gt=0, description="Memory for loaded models; the least recently used leave."
+    )
+    degrade_above: int = Field(
+        default=512, ge=1, description="Requests ready in a kernel above which it is overloaded."
+    )
+
+    rollout: Literal["staged", "direct"] = Field(
+        default="staged",
+        description="What a version does that passed the gate: shadow, canary, live; or live.",
+    )
+    rollout_stage_s: float = Field(
+        default=15, gt=0, description="Longest time in shadow, and at each share of a canary."
+    )
+    rollout_answers: int = Field(
+        default=200, ge=1, description="Answers compared after which a stage ends sooner."
+    )
+    canary_shares: list[float] = Field(
+        default=[0.05, 0.25, 1.0], description="Shares of the threads that a canary answers."
+    )
+    max_error_rate: float = Field(
+        default=0.02, ge=0, le=1, description="Of a version on trial; above it is refused."
+    )
+    max_drift: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Jensen-Shannon divergence, in bits, of its labels from the live version's.",
+    )
+    min_agreement: float = Field(
+        default=0.5, ge=0, le=1, description="Share of answers on which it says the same as live."
+    )
+    max_slowdown: float = Field(
+        default=3, gt=1, description="Times the live version's forward pass that it may take."
+    )
+    max_worse: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of corrected answers by which it may be wrong more often than live.",
+    )
+
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Form of a service's log lines; json for collectors of logs."
     )
 
     console_host: str = Field(

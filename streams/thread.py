@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.topics import ALERT_STATES, AUDIT, CATALOGUE, FEED_EVENTS, MODELS, OUTBOX
+from schemas.topics import (
+    ALERT_STATES,
+    AUDIT,
+    CATALOGUE,
+    DELIVERIES,
+    FEED_EVENTS,
+    MODELS,
+    OUTBOX,
+    RESCORED,
+    SHADOW,
+)
 from streams.reading import Record, partitions, read
 from streams.settings import Settings
 
-# The outbox holds replays too; what it carries stands on its own topic once.
-_LEFT_OUT: Final = {OUTBOX.name, MODELS.name, ALERT_STATES.name, AUDIT.name}
+# The outbox holds replays too; what it carries stands on its own topic once. What was rescored
+# answered nobody.
+_LEFT_OUT: Final = {
+    OUTBOX.name,
+    RESCORED.name,
+    SHADOW.name,
+    MODELS.name,
+    ALERT_STATES.name,
+    DELIVERIES.name,
+    AUDIT.name,
+}
 _STEP: Final = {name: step for step, name in enumerate(CATALOGUE)}
 
 
