@@ -18,6 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from agents.runtime.agent import Agent, Context
@@ -28,9 +31,12 @@ from schemas.envelope import Position, decode
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import Event
 from schemas.topics import CATALOGUE
-from streams.dead_letter import dead_letter
+from streams import tracing
+from streams.dead_letter import dead_letter, replayed_for
+from streams.distribution import Distribution
 from streams.message import Message
 from streams.relay import to_outbox
+from streams.tracing import Hop
 
 if TYPE_CHECKING:
     from agents.runtime.transport import Batch
@@ -48,6 +54,15 @@ WAITING: Final = 1_000
 """Fetched events, not yet processed, above which nothing more is fetched."""
 YIELD_EVERY: Final = 32
 """Events between two moments at which other tasks of the process may run."""
+
+
+@dataclass(slots=True)
+class ExecutorStats:
+    """Counters since the start."""
+
+    checkpoint_s: Distribution = field(default_factory=Distribution)
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    """By error class."""
 
 
 class Executor(Generic[E, S]):
@@ -69,6 +84,7 @@ class Executor(Generic[E, S]):
         self.generation: int | None = None
         self.committed: dict[Any, int] = {}
         self.events = 0
+        self.stats = ExecutorStats()
         self._done: dict[Any, int] = {}  # positions that the next checkpoint commits
         self._expected: dict[Any, int] = {}
         self._dirty: dict[tuple[int, str], Entry[S]] = {}
@@ -76,6 +92,8 @@ class Executor(Generic[E, S]):
         self._landing = Flight()  # of the checkpoint under way
         self._progress = asyncio.Event()
         self._waiting = 0
+        self._ages: list[tuple[Any, int, int]] = []
+        """Partition, end and oldest time of each batch that is not committed yet."""
         self._since_checkpoint = 0
         self._due = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -89,6 +107,21 @@ class Executor(Generic[E, S]):
         """A number that changes while states are recovered."""
         return 0 if self._table is None else sum(self._table.store.applied.values())
 
+    @property
+    def undelivered(self) -> int:
+        """Messages under way to the brokers."""
+        return self._flight.pending + self._landing.pending
+
+    @property
+    def waiting(self) -> int:
+        """Events fetched and not yet processed."""
+        return self._waiting
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Record time of the oldest event that is fetched and not yet committed."""
+        return min((oldest for *_, oldest in tuple(self._ages)), default=None)
+
     # A generation of the group: opened after recovery, closed before partitions go.
 
     async def open(self, generation: int, tps: set[Any]) -> None:
@@ -96,6 +129,7 @@ class Executor(Generic[E, S]):
         if self._table is not None:
             await self._check_recovery(self._table, tps)
         self._waiting = 0
+        self._ages.clear()
         self._done.clear()
         self._expected = await self._consumer.rewind(tps)
         self.committed = dict(self._expected)
@@ -126,7 +160,7 @@ class Executor(Generic[E, S]):
     async def room(self) -> None:
         """Wait until processing keeps up with fetching, and deliveries with processing."""
         while self.generation is not None and (
-            self._waiting > WAITING or self._flight.pending + self._landing.pending > IN_FLIGHT
+            self._waiting > WAITING or self.undelivered > IN_FLIGHT
         ):
             self._progress.clear()
             await self._progress.wait()
@@ -134,6 +168,8 @@ class Executor(Generic[E, S]):
     def announce(self, batch: Batch) -> None:
         """Count in a batch that is on its way through Faust's stream."""
         self._waiting += len(batch.records)
+        if batch.records:
+            self._ages.append((batch.tp, batch.end, batch.records[0].timestamp or 0))
 
     # Events.
 
@@ -173,22 +209,33 @@ class Executor(Generic[E, S]):
 
     def _answer(self, record: Any) -> tuple[list[tuple[Message, Any]], str | None, S | None]:
         """Messages with their causes, and the thread with its new state if there is one."""
+        if replayed_for(record) not in {None, self._agent.name}:
+            return [], None, None  # put back for another reader: this one has answered it
         at = Position(record.topic, record.partition, record.offset, record.timestamp or 0)
         key = None if record.key is None else record.key.decode("utf-8", "replace")
         context = Context(self._agent.name, at, key)
+        hop = tracing.hop(self._agent.name, record)
+        about = tracing.handled.set(record)
         try:
-            return self._ask(record, context)
+            return self._ask(record, context, hop)
         except Unanswerable as refusal:
             verdict = refusal
         except Exception as error:
             log.exception("%s failed on %s", self._agent.name, at)
             verdict = Unanswerable(ErrorClass.AGENT_FAILED, f"{type(error).__name__}: {error}")
+        finally:
+            tracing.handled.reset(about)
+        self.stats.dead_letters[verdict.error_class] += 1
         cause = context.cause(0)
         letter = dead_letter(record, verdict, self._agent.name, {})
+        if hop is not None:
+            hop.refuse(verdict)
+            hop.end()
+            letter = hop.on(letter)
         return [(to_outbox(letter, cause), cause)], None, None
 
     def _ask(
-        self, record: Any, context: Context
+        self, record: Any, context: Context, hop: Hop | None
     ) -> tuple[list[tuple[Message, Any]], str | None, S | None]:
         event: E = decode(self._kind, record.value, record.headers, context.position)
         thread, before = None, None
@@ -203,11 +250,13 @@ class Executor(Generic[E, S]):
         messages = []
         for index, emit in enumerate(emits):
             cause = context.cause(index)
-            message = message_of(emit, cause)
+            message = message_of(emit, cause, hop)
             if message.size > CATALOGUE[emit.to.name].max_message_bytes:
                 msg = f"the message to {emit.to.name} has {message.size} bytes: too large"
                 raise ValueError(msg)
             messages.append((message, cause))
+        if hop is not None:
+            hop.end()
         return messages, thread, None if after is before else after
 
     # Checkpoints.
@@ -223,19 +272,35 @@ class Executor(Generic[E, S]):
                 await self._checkpoint(generation)
 
     async def _checkpoint(self, generation: int) -> None:
+        """Make a checkpoint, to its end also where the caller is cancelled in the middle.
+
+        What it has taken up is in no later one: were it dropped, a later one would commit an
+        offset above states that were never written.
+        """
+        await asyncio.shield(asyncio.ensure_future(self._whole_checkpoint(generation)))
+
+    async def _whole_checkpoint(self, generation: int) -> None:
         async with self._checkpointing:
             if not self._done and not self._dirty:
                 return
+            began = time.monotonic()
             # No await while the snapshot is taken.
             done, self._done = self._done, {}
             dirty, self._dirty = self._dirty, {}
             self._landing, self._flight = self._flight, Flight()
             self._since_checkpoint = 0
-            await self._landing.land()
-            self._progress.set()
-            await self._write_states(dirty)
-            if done and await self._consumer.commit_positions(generation, done):
-                self.committed.update(done)
+            try:
+                await self._landing.land()
+                self._progress.set()
+                await self._write_states(dirty)
+                if done and await self._consumer.commit_positions(generation, done):
+                    self.committed.update(done)
+                    self._ages = [
+                        age for age in self._ages if age[1] > self.committed.get(age[0], 0)
+                    ]
+            except BaseException as error:  # noqa: BLE001  (cancelled ones are torn as well)
+                fail_stop(f"a checkpoint did not come to its end: {error!r}")
+            self.stats.checkpoint_s.observe(time.monotonic() - began)
 
     async def _write_states(self, dirty: dict[tuple[int, str], Entry[S]]) -> None:
         if not dirty or self._table is None:

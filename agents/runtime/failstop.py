@@ -6,23 +6,13 @@ one was lost, and the watermark rule would then drop the earlier one's replay.
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 import time
-from typing import Final, NoReturn
+from typing import NoReturn
 
-log = logging.getLogger(__name__)
+from streams.watchdog import EXIT_CODE, fail_stop
 
-EXIT_CODE: Final = 70
-"""EX_SOFTWARE of sysexits.h; the supervisor starts the process again."""
-
-
-def fail_stop(reason: str) -> NoReturn:
-    """Log `reason` and end the process at once, without flushing anything to the broker."""
-    log.critical("%s; the process ends now, to be started again by its supervisor", reason)
-    logging.shutdown()
-    os._exit(EXIT_CODE)
+__all__ = ["EXIT_CODE", "Pulse", "fail_stop"]
 
 
 class Pulse:

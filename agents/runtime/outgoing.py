@@ -23,6 +23,7 @@ from streams import cluster
 from streams.message import Message
 from streams.relay import to_outbox
 from streams.settings import Settings
+from streams.tracing import Hop
 
 _DIRECT: Final = frozenset(topic.name for topic in REQUESTS.values())
 
@@ -64,9 +65,11 @@ class Flight:
         await asyncio.shield(self._landed)
 
 
-def message_of(emit: Emit, cause: Cause) -> Message:
+def message_of(emit: Emit, cause: Cause, hop: Hop | None = None) -> Message:
     """The record that an emission becomes, through the outbox where it needs to."""
     message = Message.of(emit.to, emit.key.encode(), emit.event, cause.agent)
+    if hop is not None:
+        message = hop.on(message)
     return message if emit.to.name in _DIRECT else to_outbox(message, cause)
 
 

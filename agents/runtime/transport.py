@@ -30,6 +30,7 @@ from faust.types import TP, ConsumerMessage
 
 from agents.runtime.failstop import fail_stop
 from streams import cluster
+from streams.committed import committed
 
 if TYPE_CHECKING:
     from agents.runtime.worker import AgentApp
@@ -148,9 +149,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _rewind(self, tps: set[Any]) -> dict[Any, int]:
         consumer = self._ensure_consumer()
         found = {}
+        standing = await committed(consumer, consumer._group_id, tps)  # noqa: SLF001
         for tp, earliest in (await consumer.beginning_offsets(tps)).items():
-            committed = await consumer.committed(tp)
-            found[tp] = earliest if committed is None else max(committed, earliest)
+            found[tp] = max(standing[tp].offset, earliest) if tp in standing else earliest
         for tp, offset in found.items():
             consumer.seek(tp, offset)
         return found

@@ -14,12 +14,14 @@ from agents.runtime import watchdog
 from agents.runtime.agent import Agent
 from agents.runtime.executor import Executor
 from agents.runtime.failstop import Pulse, fail_stop
+from agents.runtime.metrics import executor_samples
 from agents.runtime.outgoing import Outgoing
 from agents.runtime.provision import make_changelog, wait_for_topics
 from agents.runtime.state import StateTable
 from agents.runtime.transport import Transport
 from schemas import ids
 from schemas.topics import OUTBOX, REQUESTS
+from streams.exposition import exposed
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -111,8 +113,9 @@ async def serve(settings: Settings, agent: Agent[Any, Any]) -> None:
         )
     ]
     try:
-        await app.start()
-        await asyncio.gather(*tasks)
+        with exposed(settings, agent.name, lambda: executor_samples(agent.name, executor)):
+            await app.start()
+            await asyncio.gather(*tasks)
     except asyncio.CancelledError:
         log.info("%s: ends", agent.name)
     finally:
