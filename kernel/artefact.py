@@ -13,10 +13,12 @@ to its cache and checks every digest before it loads a byte of it.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import fsspec
 import msgspec
@@ -24,14 +26,38 @@ import msgspec
 MANIFEST: Final = "manifest.json"
 TOKENIZER: Final = "tokenizer.json"
 
-Kind = Literal["text-classifier", "pair-classifier"]
+Kind = Literal["text-classifier", "pair-classifier", "token-classifier", "embedder", "reranker"]
+"""What a graph does; it takes int64 `input_ids`, `attention_mask` and `token_type_ids`, or
+those of them that it names, each [batch, tokens], and has one output, float32 or float16:
+
+- text-classifier, pair-classifier: logits [batch, labels];
+- token-classifier: logits [batch, tokens, labels], labels in IOB2 with "O" first; the
+  first token of a word (`kernel.drivers.words`) speaks for it;
+- embedder: the last hidden states [batch, tokens, dimensions], which the driver pools, or
+  vectors that the graph has pooled, [batch, dimensions];
+- reranker: log-odds of relevance [batch, 1], of the pair (query, passage).
+"""
 Precision = Literal["fp32", "int8", "fp16"]
 Marking = Literal["none", "mention"]
 """How the target of a pair is shown in the text; `kernel.drivers.inputs` does it."""
 
 
+Pooling = Literal["mean", "max", "central", "first"]
+"""How the windows of a long text become one answer; `kernel.drivers.pooling` says how."""
+
+
 class ArtefactError(Exception):
     """An artefact that cannot be used; the message says what to do."""
+
+
+class Windows(msgspec.Struct, frozen=True, kw_only=True):
+    """How a text longer than `max_tokens` is read: in windows that overlap."""
+
+    overlap: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.25
+    """Share of a window that the next one reads again."""
+    pooling: Pooling | None = None
+    """None: that of the kind. Classifiers, embedders: mean; rerankers: max; token
+    classifiers: central. With `first` only the first window is read."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,15 +67,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     kind: Kind
     labels: list[str]
-    max_tokens: int
+    """In the order of the logits; empty for embedders and rerankers."""
+    max_tokens: Annotated[int, msgspec.Meta(ge=8)]
     """Longest sequence that the model takes, special tokens included."""
+    windows: Windows = Windows()
     marking: Marking = "none"
     """What was done to the text in training, and must be done again to serve."""
     precisions: dict[Precision, str]
     """File name of the ONNX graph for each precision exported."""
     agreement: dict[Precision, float]
-    """Share of evaluation rows on which a precision gives the fp32 label."""
+    """How far a precision agrees with fp32: share of evaluation rows with the same label, of
+    tokens with the same tag; mean cosine of embeddings; share of pairs in the same order."""
     metrics: dict[str, float]
+    learned_until: dict[str, int] = {}
+    """Offsets of `labels.examples` by partition: the labels before them were known to the run.
+    The next version is judged by those of them that were held back. Empty: made from files."""
     files: dict[str, str]
     """SHA-256 of each file, by its path inside the folder."""
 
@@ -109,28 +141,42 @@ def fetch(address: str, digest: str, cache: Path) -> Path:
     """Local folder with the artefact at `address`, every file checked.
 
     Raises:
-        ArtefactError: the store cannot be reached, or a digest differs.
+        ArtefactError: the store cannot be reached, the cache's disk is full, or a digest differs.
     """
     folder = cache / digest
-    if not (folder / MANIFEST).exists():
-        partial = cache / f"{digest}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            _copy(address, partial)
-        except OSError as error:
+    try:
+        if not (folder / MANIFEST).exists():
+            _place(address, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ArtefactError(
-                f"the model store does not give {address}: {error}; "
-                "check HEADRACE_MODEL_STORE and that the store can be reached"
+                f"no space for {address} in {cache}: free some on that disk"
             ) from error
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        raise ArtefactError(
+            f"the model store does not give {address}: {error}; "
+            "check HEADRACE_MODEL_STORE and that the store can be reached"
+        ) from error
     try:
         _check(folder, address, digest)
     except ArtefactError:
         shutil.rmtree(folder, ignore_errors=True)  # so that a mended store is read again
         raise
     return folder
+
+
+def _place(address: str, folder: Path) -> None:
+    """Copy the artefact and give it its name when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another kernel may be fetching the same version
+        if (folder / MANIFEST).exists():
+            return
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        _copy(address, partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
 
 
 def _copy(address: str, folder: Path) -> None:

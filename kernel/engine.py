@@ -1,46 +1,77 @@
 """The engine: the stages between a lane's submit and its answers.
 
-Three stages overlap: tokenize (a thread), forward (a thread; ONNX Runtime uses the
-cores), and look-up, post-process and hand-back (the event loop). Two passes are asked
-of the forward thread ahead, so that it never waits for the loop between them; each
-chooses its batch only when it begins, so that nothing urgent waits behind a batch
-that was chosen before it came.
+Three stages overlap: tokenize (a thread), forward (as many threads as passes run side by
+side), and look-up, post-process and hand-back (the event loop). One pass more is asked for
+than there are forward threads, so that none waits for the loop between two; each pass
+chooses its batch only when it begins, so that nothing urgent waits behind a batch that was
+chosen before it came. A long text is scored a few of its windows at a time, each time anew
+in its turn, so that nothing waits behind the whole of it.
+
+Faults (docs/drivers.md): a batch that fails is halved until the input that fails stands alone,
+and that one ends as a dead letter; a pass without an answer in time is interrupted, and its
+inputs are tried one by one (`kernel.passes`); one that wants more memory than there is halves
+the budget; a GPU that is lost ends the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final, Protocol
 
 from kernel.cache import ResultCache, input_key
-from kernel.drivers.base import Driver, DriverError, Encoding
-from kernel.models import Models
-from kernel.scheduler import Request, Scheduler
+from kernel.drivers.base import (
+    DeviceLostError,
+    Driver,
+    DriverError,
+    ExhaustedError,
+    Outcome,
+    Output,
+)
+from kernel.drivers.encoding import Encoding
+from kernel.passes import HungError, Passes
+from kernel.scheduler import FILL_TOKENS, Request, Scheduler
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import KernelRequest, KernelTimings
 from schemas.topics import Urgency
+from streams.distribution import Distribution
 
-TOKEN_BUDGET: Final = 1_024
+log = logging.getLogger(__name__)
+
+TOKEN_BUDGET: Final = 512
 """Padded tokens in a batch on a CPU: larger ones fall out of its caches (docs/benchmarks.md)."""
-PASSES_AHEAD: Final = 2
+GPU_TOKEN_BUDGET: Final = 8_192
+"""The same on a GPU; unmeasured."""
+FORWARD_TIMEOUT_S: Final = 30.0
+CALM_PASSES: Final = 256
+"""Passes without want of memory after which a halved budget is doubled again."""
+MIN_BUDGET: Final = 32
+LONG: Final = 8
+"""From so many windows on, an answer is put together off the event loop."""
+
+
+class Drivers(Protocol):
+    """Which driver answers a request: `kernel.models` in the service."""
+
+    def driver_for(self, request: KernelRequest) -> Driver | None:
+        """The driver that answers a request; None while there is none."""
+
+    async def wait_for(self, request: KernelRequest) -> Driver:
+        """The driver that answers a request, waiting until there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a model says to one request."""
 
-    labels: Sequence[str]
-    scores: Sequence[float]
+    outcome: Outcome
     version: str
     precision: str
     cached: bool
@@ -75,10 +106,14 @@ class Scoring:
     encoding: Encoding | None = None
     taken: bool = False
     """A batch holds it."""
+    part: Encoding | None = None
+    """The windows that are scored next: all of them, but for long texts."""
+    said: Output = ()
+    """To the windows before these, of long texts."""
 
 
-_Pass = tuple[Driver, list[Scoring], NDArray[np.float32] | DriverError, float, float]
-"""Model, batch, probabilities or what went wrong, when it began, seconds."""
+_Pass = tuple[Driver, list[Scoring], list[Output] | Exception, float, float]
+"""Model, batch, outputs or what went wrong, when it began, seconds."""
 
 
 @dataclass(slots=True)
@@ -89,27 +124,39 @@ class EngineStats:
     tokens: int = 0
     """Tokens scored, without padding."""
     padded_tokens: int = 0
-    forward_s: float = 0.0
+    forward_s: Distribution = field(default_factory=Distribution)
+    """Of each pass."""
     shared: int = 0
     """Requests answered by the pass of another one that was already waiting."""
     expired: int = 0
+    hung: int = 0
+    """Passes without an answer in time."""
+    exhausted: int = 0
+    """Passes that wanted more memory than there was."""
     queued: int = field(default=0)
     """Requests ready and not yet taken by a batch."""
 
 
 class Engine:
-    """Scores requests of all lanes, in batches of about one length."""
+    """Scores requests of all lanes, in batches of about one length, `passes` side by side."""
 
     def __init__(
         self,
-        models: Models,
-        cache: ResultCache,
+        models: Drivers,
+        cache: ResultCache[Outcome],
+        *,
+        passes: int = 1,
         budget: int = TOKEN_BUDGET,
+        fill: int = FILL_TOKENS,
         weights: Mapping[str, float] | None = None,
+        timeout_s: float = FORWARD_TIMEOUT_S,
     ) -> None:
         self._models = models
-        self._budget = budget
-        self._scheduler: Scheduler[Driver, Job] = Scheduler(weights)
+        self._passes = passes
+        self._budget = self._most = budget
+        self._calm = 0
+        """Passes since one wanted too much memory."""
+        self._scheduler: Scheduler[Driver, Job] = Scheduler(weights, fill)
         self._lock = Lock()
         """Of the scheduler, and of whether a scoring is taken: two threads use them."""
         self._scorings: dict[bytes, Scoring] = {}
@@ -119,7 +166,7 @@ class Engine:
         self._timed = asyncio.Event()
         """A deadline was entered."""
         self._tokenizing = ThreadPoolExecutor(1, "tokenize")
-        self._forwarding = ThreadPoolExecutor(1, "forward")
+        self._forwarding = Passes(passes, timeout_s)
         self.cache = cache
         self.stats = EngineStats()
 
@@ -128,42 +175,60 @@ class Engine:
         for task in dict.fromkeys(job.request.task for job in jobs):
             if task not in self._entered:
                 self._entered[task] = asyncio.Queue()
-                self._tasks.create_task(self._tokenize(task, self._entered[task]))
+                self._tasks.create_task(self._tokenize(self._entered[task]))
             self._entered[task].put_nowait([job for job in jobs if job.request.task == task])
         loop = asyncio.get_running_loop()
         for job in jobs:
             job.verdict.add_done_callback(partial(self._forget, job))
-            if job.deadline is not None and self._models.driver(job.request.task) is None:
+            if job.deadline is not None and self._models.driver_for(job.request) is None:
                 # It may expire before there is a model, and so before it can be scheduled.
                 loop.call_later(max(0.0, job.deadline - time.monotonic()), self._expire, job)
 
     async def run(self) -> None:
         """Run the stages until cancelled."""
-        async with self._tasks:
-            self._tasks.create_task(self._answer_expired())
-            for _ in range(PASSES_AHEAD):
-                self._tasks.create_task(self._score_ready())
+        try:
+            async with self._tasks:
+                self._tasks.create_task(self._forwarding.watch())
+                self._tasks.create_task(self._answer_expired())
+                for _ in range(self._passes + 1):
+                    self._tasks.create_task(self._score_ready())
+        finally:
+            self._forwarding.close()
 
-    async def _tokenize(self, task: str, entered: asyncio.Queue[list[Job]]) -> None:
+    async def _tokenize(self, entered: asyncio.Queue[list[Job]]) -> None:
         """Look up or tokenize one task's requests; a task whose model is missing waits alone."""
         loop = asyncio.get_running_loop()
         while True:
             jobs = await entered.get()
-            driver = self._models.driver(task) or await self._models.wait_for(task)
-            fresh = self._look_up(driver, jobs)
-            encodings = await loop.run_in_executor(
-                self._tokenizing,
-                driver.tokenize,
-                [scoring.jobs[0].request.text for scoring in fresh],
-                [scoring.jobs[0].request.target for scoring in fresh],
-            )
-            for scoring, encoding in zip(fresh, encodings, strict=True):
-                scoring.encoding = encoding
-                for job in scoring.jobs:
-                    self._schedule(job, scoring, encoding)
-                self._drop_if_unwanted(scoring)
+            for driver, own in (await self._by_driver(jobs)).items():
+                fresh = self._look_up(driver, own)
+                encodings = await loop.run_in_executor(
+                    self._tokenizing,
+                    _encode,
+                    driver,
+                    [scoring.jobs[0].request.text for scoring in fresh],
+                    [scoring.jobs[0].request.target for scoring in fresh],
+                )
+                for scoring, encoding in zip(fresh, encodings, strict=True):
+                    if isinstance(encoding, DriverError):
+                        self._fail(scoring, encoding)
+                    elif encoding.refusal is not None:
+                        self._refuse(scoring, encoding.refusal)
+                    else:
+                        scoring.encoding = encoding
+                        self._bring_on(scoring)
             self.stats.queued = len(self._scheduler)
             self._ready.set()
+
+    async def _by_driver(self, jobs: Sequence[Job]) -> dict[Driver, list[Job]]:
+        """Jobs by the driver that answers them, chosen in their order."""
+        found: dict[Driver, list[Job]] = {}
+        for job in jobs:
+            driver = self._models.driver_for(job.request)
+            if driver is None:
+                driver = await self._models.wait_for(job.request)
+            found.setdefault(driver, []).append(job)
+        return found
 
     def _look_up(self, driver: Driver, jobs: Sequence[Job]) -> list[Scoring]:
         """Answer what is known, join what is being scored, and return the rest."""
@@ -175,10 +240,12 @@ class Engine:
                 self._expire(job)
             if job.verdict.done():
                 continue
-            key = input_key(driver.version, driver.precision, request.text, request.target)
-            scores = self.cache.get(key)
-            if scores is not None:
-                _resolve(job, driver, scores, began=now, forward_ms=0.0, cached=True)
+            key = input_key(
+                request.task, driver.version, driver.precision, request.text, request.target
+            )
+            outcome = self.cache.get(key)
+            if outcome is not None:
+                _resolve(job, driver, outcome, began=now, forward_ms=0.0, cached=True)
                 continue
             scoring = self._scorings.get(key)
             if scoring is None:
@@ -188,17 +255,29 @@ class Engine:
             self.stats.shared += 1
             job.scoring = scoring
             scoring.jobs.append(job)
-            if scoring.encoding is not None:
-                self._schedule(job, scoring, scoring.encoding)
+            if scoring.part is not None:
+                self._schedule(job, scoring, scoring.part)
         return fresh
 
-    def _schedule(self, job: Job, scoring: Scoring, encoding: Encoding) -> None:
+    def _bring_on(self, scoring: Scoring) -> None:
+        """Let every job of a scoring wait for its next windows."""
+        whole = scoring.encoding
+        if whole is None:
+            return
+        part = scoring.part = (
+            whole if len(whole.windows) == 1 else whole.part(len(scoring.said), self._budget)
+        )
+        for job in scoring.jobs:
+            self._schedule(job, scoring, part)
+        self._drop_if_unwanted(scoring)
+
+    def _schedule(self, job: Job, scoring: Scoring, part: Encoding) -> None:
         """Let the job wait in its own name: whoever of a scoring's jobs is first brings it on."""
         if job.verdict.done():
             return
         waiting = Request(
             scoring.driver,
-            encoding.tokens,
+            part.tokens,
             job.urgency,
             job.lane,
             job,
@@ -247,17 +326,16 @@ class Engine:
                 await asyncio.wait_for(self._timed.wait(), pause)
 
     async def _score_ready(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             self._ready.clear()
-            done = await loop.run_in_executor(self._forwarding, self._next_pass)
+            done = await self._forwarding.run(self._next_pass)
             if done is None:
                 await self._ready.wait()
                 continue
             self.stats.queued = len(self._scheduler)
             if self.stats.queued:
                 self._ready.set()
-            await self._hand_back(*done)
+            await self._hand_back(done)
 
     def _next_pass(self) -> _Pass | None:
         """On the forward thread: choose a batch and score it; None where nothing waits."""
@@ -273,36 +351,100 @@ class Engine:
                 for other in scoring.jobs:
                     if other.waiting is not None:
                         self._scheduler.withdraw(other.waiting)
-        return _forward(chosen[0].model, batch) if batch else None
+        return self._forward(chosen[0].model, batch) if batch else None
 
-    async def _hand_back(
-        self,
-        driver: Driver,
-        batch: list[Scoring],
-        probabilities: NDArray[np.float32] | DriverError,
-        began: float,
-        seconds: float,
-    ) -> None:
-        """Answer a batch; one that failed is halved until the input that fails stands alone."""
-        if isinstance(probabilities, DriverError):
-            if len(batch) == 1:
-                reason = Unanswerable(ErrorClass.DRIVER_FAILED, str(probabilities))
-                self._refuse(batch[0], reason)
-                return
-            middle = len(batch) // 2
-            loop = asyncio.get_running_loop()
-            for half in (batch[:middle], batch[middle:]):
-                done = await loop.run_in_executor(self._forwarding, _forward, driver, half)
-                await self._hand_back(*done)
-            return
+    def _forward(self, driver: Driver, batch: list[Scoring]) -> _Pass:
+        """On a forward thread: score the next windows of each."""
+        parts = [scoring.part for scoring in batch if scoring.part is not None]
+        began = time.monotonic()
+
+        def ended(said: list[Output] | Exception) -> _Pass:
+            return driver, batch, said, began, time.monotonic() - began
+
+        try:
+            with self._forwarding.watched(driver.interrupt, ended):
+                return ended(driver.forward(parts))
+        except Exception as error:  # noqa: BLE001  (a driver may raise anything)
+            return ended(error)
+
+    async def _hand_back(self, done: _Pass) -> bool:
+        """Answer a batch, or bring on what has more windows; whether all could be scored."""
+        driver, batch, said, began, seconds = done
+        if isinstance(said, Exception):
+            return await self._recover(driver, batch, said)
         self._count(batch, seconds)
-        for scoring, scores in zip(batch, probabilities.tolist(), strict=True):
+        for scoring, output in zip(batch, said, strict=True):
+            whole = scoring.encoding
+            if whole is None:
+                continue
+            if len(whole.windows) > 1:
+                scoring.said = [*scoring.said, *output]
+                if len(scoring.said) < len(whole.windows):
+                    scoring.taken = False
+                    self._bring_on(scoring)
+                    continue
+            try:
+                outcome = await self._post(driver, whole, scoring.said or output)
+            except Unanswerable as reason:
+                self._refuse(scoring, reason)
+                continue
+            except Exception as error:  # noqa: BLE001  (a driver may raise anything)
+                self._fail(scoring, error)
+                continue
             self._done(scoring)
-            self.cache.put(scoring.key, scores)
+            self.cache.put(scoring.key, outcome)
             for place, job in enumerate(scoring.jobs):
                 _resolve(
-                    job, driver, scores, began=began, forward_ms=seconds * 1000, cached=place > 0
+                    job, driver, outcome, began=began, forward_ms=seconds * 1000, cached=place > 0
                 )
+        return True
+
+    async def _post(self, driver: Driver, encoding: Encoding, output: Output) -> Outcome:
+        if len(output) < LONG:
+            return driver.post(encoding, output)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tokenizing, driver.post, encoding, output)
+
+    async def _recover(self, driver: Driver, batch: list[Scoring], error: Exception) -> bool:
+        """Go on after a pass that failed; whether all of it could be scored after all."""
+        if isinstance(error, DeviceLostError):
+            log.critical("%s; this kernel ends so that another takes over its lanes", error)
+            raise error
+        self.stats.hung += isinstance(error, HungError)
+        exhausted = isinstance(error, ExhaustedError)
+        self.stats.exhausted += exhausted
+        if len(batch) == 1:
+            part = batch[0].part
+            if exhausted and part is not None and len(part.windows) > 1:
+                self._lower_budget(part.tokens, error)
+                batch[0].taken = False
+                self._bring_on(batch[0])
+                return True
+            self._fail(batch[0], error)
+            return False
+        # Halving finds one bad input in few passes, but a pass that hangs costs its time-out.
+        size = 1 if isinstance(error, HungError) else -(-len(batch) // 2)
+        scored = [
+            await self._hand_back(
+                await self._forwarding.run(
+                    partial(self._forward, driver, batch[start : start + size])
+                )
+            )
+            for start in range(0, len(batch), size)
+        ]
+        if exhausted and all(scored):  # its size was at fault, not one of its inputs
+            parts = [scoring.part.tokens for scoring in batch if scoring.part is not None]
+            self._lower_budget(len(parts) * max(parts), error)
+        return all(scored)
+
+    def _lower_budget(self, tokens: int, error: Exception) -> None:
+        self._calm = 0
+        self._budget = max(MIN_BUDGET, min(self._budget, tokens) // 2)
+        log.warning("batches have at most %d tokens from now on: %s", self._budget, error)
+
+    def _fail(self, scoring: Scoring, error: Exception) -> None:
+        said = str(error) or type(error).__name__
+        self._refuse(scoring, Unanswerable(ErrorClass.DRIVER_FAILED, said))
 
     def _refuse(self, scoring: Scoring, verdict: Unanswerable) -> None:
         self._done(scoring)
@@ -316,27 +458,39 @@ class Engine:
             del self._scorings[scoring.key]
 
     def _count(self, batch: Sequence[Scoring], seconds: float) -> None:
-        lengths = [scoring.encoding.tokens for scoring in batch if scoring.encoding is not None]
+        self._calm += 1
+        if self._calm >= CALM_PASSES and self._budget < self._most:
+            self._calm = 0
+            self._budget = min(self._most, 2 * self._budget)
+        lengths = [
+            window.tokens
+            for scoring in batch
+            if scoring.part is not None
+            for window in scoring.part.windows
+        ]
         self.stats.batches += 1
         self.stats.tokens += sum(lengths)
         self.stats.padded_tokens += len(lengths) * max(lengths)
-        self.stats.forward_s += seconds
+        self.stats.forward_s.observe(seconds)
 
 
-def _forward(driver: Driver, batch: list[Scoring]) -> _Pass:
-    encodings = [scoring.encoding for scoring in batch if scoring.encoding is not None]
-    began = time.monotonic()
+def _encode(
+    driver: Driver, texts: Sequence[str], targets: Sequence[str | None]
+) -> Sequence[Encoding | DriverError]:
+    """Encodings; where the tokenizer fails, of each input by itself."""
     try:
-        probabilities: NDArray[np.float32] | DriverError = driver.forward(encodings)
+        return driver.tokenize(texts, targets)
     except DriverError as error:
-        probabilities = error
-    return driver, batch, probabilities, began, time.monotonic() - began
+        if len(texts) == 1:
+            return [error]
+        each = zip(texts, targets, strict=True)
+        return [_encode(driver, [text], [target])[0] for text, target in each]
 
 
 def _resolve(
     job: Job,
     driver: Driver,
-    scores: Sequence[float],
+    outcome: Outcome,
     *,
     began: float,
     forward_ms: float,
@@ -348,6 +502,4 @@ def _resolve(
     timings = KernelTimings(
         queued_ms=round(max(0.0, began - job.arrived) * 1000, 3), forward_ms=round(forward_ms, 3)
     )
-    job.verdict.set_result(
-        Verdict(driver.labels, scores, driver.version, driver.precision, cached, timings)
-    )
+    job.verdict.set_result(Verdict(outcome, driver.version, driver.precision, cached, timings))

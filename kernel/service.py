@@ -9,15 +9,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kernel.cache import ResultCache
-from kernel.engine import Engine, Job, Verdict
+from kernel.drivers import device
+from kernel.engine import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Engine, Job, Verdict
+from kernel.metrics import engine_samples
 from kernel.models import Models
+from kernel.scheduler import FILL_TOKENS
+from kernel.served import Choice, ChosenBy, Served
+from kernel.shadow import Offer, Shadow
+from kernel.swaps import swap
 from schemas.envelope import Position, decode
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import Cause, KernelRequest, KernelResult
 from schemas.ids import result_id
 from schemas.limits import EXCERPT_CHARACTERS, MAX_TEXT_CHARACTERS
 from schemas.topics import REQUESTS, RESULTS, Urgency
+from streams.exposition import exposed
 from streams.lane import Answer
+from streams.lane_metrics import lane_samples
 from streams.lanes import Lanes
 from streams.message import Message
 from streams.running import run_service
@@ -41,33 +49,26 @@ class KernelHandler:
 
     service = SERVICE
 
-    def __init__(self, models: Models, engine: Engine) -> None:
+    def __init__(self, models: Models, engine: Engine, shadow: Shadow) -> None:
         self._models = models
         self._engine = engine
+        self._shadow = shadow
 
     def admit(self, record: Any) -> tuple[Admitted, Cause | None]:
         """Decode a request and refuse what no model can answer."""
         position = Position(record.topic, record.partition, record.offset, record.timestamp)
         request = decode(KernelRequest, record.value, record.headers, position)
-        self._check(request)
+        check_text(request)
+        self._check_task(request)
         lane = (record.topic, record.partition)
         return Admitted(request, _URGENCY[record.topic], lane), request.cause
 
-    def _check(self, request: KernelRequest) -> None:
-        cause = request.cause
-        if not request.text.strip():
-            raise Unanswerable(ErrorClass.EMPTY_TEXT, "the text is empty", cause=cause)
-        if len(request.text) > MAX_TEXT_CHARACTERS:
-            raise Unanswerable(
-                ErrorClass.TEXT_TOO_LONG,
-                f"{len(request.text)} characters; at most {MAX_TEXT_CHARACTERS} are answered",
-                cause=cause,
-            )
+    def _check_task(self, request: KernelRequest) -> None:
         if not self._models.knows(request.task):
             raise Unanswerable(
                 ErrorClass.UNKNOWN_TASK,
                 f"no model answers {request.task!r}: headrace models list",
-                cause=cause,
+                cause=request.cause,
             )
 
     def submit(self, items: Sequence[Admitted]) -> Sequence[asyncio.Future[Answer]]:
@@ -82,55 +83,128 @@ class KernelHandler:
             deadline = None if due is None else due.timestamp() + ahead
             job = Job(item.request, item.urgency, item.lane, now, deadline, loop.create_future())
             answer: asyncio.Future[Answer] = loop.create_future()
-            _connect(job, answer)
+            self._connect(job, answer)
             jobs.append(job)
             answers.append(answer)
         self._engine.enter(jobs)
         return answers
 
     async def prepare(self, versions: dict[str, str]) -> None:
-        """Wait until the versions that the lane last used are known here."""
+        """Wait until what the lane's last owner had read of the registry is in force here."""
         await self._models.wait_until_seen(versions)
 
+    def _connect(self, job: Job, answer: asyncio.Future[Answer], failed: str = "") -> None:
+        """Turn the job's verdict into the lane's answer, and the lane's cancelling into the job's.
 
-def _connect(job: Job, answer: asyncio.Future[Answer]) -> None:
-    """Turn the job's verdict into the lane's answer, and the lane's cancelling into the job's."""
+        `failed` is what the canary failed of, where the job is the second attempt.
+        """
+        request = job.request
 
-    def answered(verdict: asyncio.Future[Verdict | None]) -> None:
-        if answer.done() or verdict.cancelled():
-            return
-        error = verdict.exception()
-        if error is not None:
-            answer.set_exception(error)
-        else:
+        def answered(verdict: asyncio.Future[Verdict | None]) -> None:
+            choice = self._models.settle(request)
+            if answer.done() or verdict.cancelled():
+                return
+            error = verdict.exception()
+            if error is not None:
+                if _of_canary(choice, error):
+                    self._models.spare(request)
+                    self._ask_again(job, answer, str(error))
+                else:
+                    answer.set_exception(error)
+                return
             said = verdict.result()
-            answer.set_result(_answer(job.request, said) if said else _expired(job.request))
+            if said is None or choice is None:  # nothing was chosen where there is no model
+                answer.set_result(_expired(request))
+                return
+            result = result_of(request, said, choice.by)
+            answer.set_result(_answer(result, choice.served))
+            self._try_out(request, result, choice, failed)
 
-    job.verdict.add_done_callback(answered)
-    answer.add_done_callback(lambda done: job.verdict.cancel() if done.cancelled() else None)
+        job.verdict.add_done_callback(answered)
+        answer.add_done_callback(lambda done: job.verdict.cancel() if done.cancelled() else None)
+
+    def _ask_again(self, job: Job, answer: asyncio.Future[Answer], failed: str) -> None:
+        """A canary that fails must not cost an answer: the live version gives it."""
+        verdict: asyncio.Future[Verdict | None] = asyncio.get_running_loop().create_future()
+        again = Job(job.request, job.urgency, job.lane, job.arrived, job.deadline, verdict)
+        self._connect(again, answer, failed)
+        self._engine.enter([again])
+
+    def _try_out(
+        self, request: KernelRequest, result: KernelResult, choice: Choice, failed: str
+    ) -> None:
+        """Hear the version on trial as well."""
+        trial = self._models.trial(choice, result.model_version, failed=bool(failed))
+        if trial is None:
+            return
+        offer = Offer(request, result, *trial)
+        if failed:
+            self._shadow.failed(offer, failed)
+        elif choice.by == "route":
+            self._shadow.offer(offer)
 
 
-def _answer(request: KernelRequest, verdict: Verdict) -> Answer:
-    scores = {
-        label: round(score, 6) for label, score in zip(verdict.labels, verdict.scores, strict=True)
-    }
-    result = KernelResult(
+def check_text(request: KernelRequest) -> None:
+    """Refuse a text that no model is asked about.
+
+    Raises:
+        Unanswerable: with EMPTY_TEXT or TEXT_TOO_LONG.
+    """
+    cause = request.cause
+    if not request.text.strip():
+        raise Unanswerable(ErrorClass.EMPTY_TEXT, "the text is empty", cause=cause)
+    if len(request.text) > MAX_TEXT_CHARACTERS:
+        raise Unanswerable(
+            ErrorClass.TEXT_TOO_LONG,
+            f"{len(request.text)} characters; at most {MAX_TEXT_CHARACTERS} are answered",
+            cause=cause,
+        )
+
+
+def _of_canary(choice: Choice | None, error: BaseException) -> bool:
+    return (
+        choice is not None
+        and choice.by == "route"
+        and choice.version == choice.served.route.canary
+        and isinstance(error, Unanswerable)
+        and error.error_class == ErrorClass.DRIVER_FAILED
+    )
+
+
+def _answer(result: KernelResult, served: Served) -> Answer:
+    task = result.task
+    return Answer(
+        (_message(result),),
+        {task: served.mark},
+        lambda record, marks: swap(task, served, record, marks, SERVICE),
+    )
+
+
+def result_of(
+    request: KernelRequest, verdict: Verdict, chosen_by: ChosenBy = "route"
+) -> KernelResult:
+    """What the kernel says to a request that was scored."""
+    outcome = verdict.outcome
+    return KernelResult(
         id=result_id(request.id),
         request_id=request.id,
         task=request.task,
         thread=request.thread,
         target=request.target,
-        label=max(scores, key=scores.__getitem__),
-        scores=scores,
+        label=outcome.label,
+        scores=outcome.scores,
+        entities=outcome.entities,
+        vector=outcome.vector,
+        score=outcome.score,
         model_version=verdict.version,
         precision=verdict.precision,
         cached=verdict.cached,
+        chosen_by=chosen_by,
         excerpt=request.text[:EXCERPT_CHARACTERS],
         published_at=request.published_at,
         cause=request.cause,
         timings=verdict.timings,
     )
-    return Answer((_message(result),), {request.task: verdict.version})
 
 
 def _expired(request: KernelRequest) -> Answer:
@@ -157,14 +231,34 @@ def _message(result: KernelResult) -> Message:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until cancelled."""
-    models = Models(settings)
-    engine = Engine(models, ResultCache(settings.cache_mb), weights=settings.tenant_weights)
-    lanes = Lanes(settings, list(_URGENCY), KernelHandler(models, engine))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(models.follow())
-        tasks.create_task(engine.run())
-        tasks.create_task(lanes.run())
+    """Serve until cancelled.
+
+    Raises:
+        DriverError: there is no such device here, or the GPU was lost.
+        StuckError: too many forward passes hang.
+    """
+    place = device.find(settings.device)
+    models = Models(settings, lambda: engine.stats.queued >= settings.degrade_above)
+    engine = Engine(
+        models,
+        ResultCache(settings.cache_mb),
+        passes=device.side_by_side(place),
+        budget=GPU_TOKEN_BUDGET if place.gpu else TOKEN_BUDGET,
+        fill=GPU_TOKEN_BUDGET if place.gpu else FILL_TOKENS,
+        weights=settings.tenant_weights,
+        timeout_s=settings.forward_timeout_s,
+    )
+    shadow = Shadow(settings, SERVICE, lambda: engine.stats.queued > 0)
+    lanes = Lanes(
+        settings, list(_URGENCY), KernelHandler(models, engine, shadow), lambda: models.waiting
+    )
+    reads = (lambda: engine_samples(engine), lambda: lane_samples(SERVICE, lanes))
+    with exposed(settings, SERVICE, *reads):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(models.follow())
+            tasks.create_task(engine.run())
+            tasks.create_task(shadow.run())
+            tasks.create_task(lanes.run())
 
 
 def run(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What a classifier reads: the one place that turns text and target into model input.
+"""What a model reads: the one place that turns text and target into model input.
 
 Training and serving both go through here, so that a model is asked as it was taught.
 """
@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from kernel.artefact import Kind, Marking
+
+PAIRS: Final[frozenset[Kind]] = frozenset({"pair-classifier", "reranker"})
+"""Kinds that read a target: the others are not told of it."""
 
 
 def model_inputs(
@@ -18,7 +22,7 @@ def model_inputs(
 
     A pair model asked without a target reads the text alone.
     """
-    if kind == "text-classifier":
+    if kind not in PAIRS:
         return list(texts)
     return [
         text if target is None else (target, mark(text, target) if marking == "mention" else text)
