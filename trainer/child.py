@@ -49,6 +49,7 @@ def _train(folder: Path, run: runs.Run, progress: Progress) -> Outcome:
         folder=folder,
         progress=progress,
         origin=labels.describe(run.ranges),
+        learned_until={str(one.partition): one.end for one in run.ranges},
     )
     return Outcome(digest=built.digest, report=built.report)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,8 @@ from kernel import registry
 from schemas.events import ModelVersion
 from schemas.tasks import Task
 from streams.settings import Settings
-from trainer import dataset, labels, recipe, release, runs
-from trainer.dataset import Dataset
+from trainer import dataset, labels, recipe, release, runs, tasks
+from trainer.dataset import Dataset, Row
 from trainer.errors import DataError, RefusedError, TrainerError
 from trainer.labels import Range
 from trainer.progress import Progress
@@ -54,7 +54,7 @@ async def take(
     """
     run = await asyncio.to_thread(runs.unfinished, settings.data, task.name, since)
     if run is None:
-        chosen = recipe.load(settings.recipe)
+        chosen = recipe.load(settings.recipe, task)
         run = await asyncio.to_thread(runs.begin, settings.data, task, chosen, ranges, since)
     else:
         log.info("run %s goes on", run.version)
@@ -62,9 +62,10 @@ async def take(
         # A resumed run may know fewer labels than were published since.
         own = records if run.ranges == ranges else await labels.read(settings, run.ranges)
         rows = dataset.latest(labels.rows(own, run.task.name))
+        run = replace(run, task=tasks.with_labels(run.task, rows))
         data = dataset.build(rows, run.task, run.recipe.held_back)
         outcome = await _outcome(runs.folder(settings.data) / run.version, data)
-        return await _release(settings, run, outcome, data, announce)
+        return await _release(settings, run, outcome, data, announce, records=own)
     except TrainerError as error:
         if not error.lasting:
             raise
@@ -88,8 +89,15 @@ async def _release(
     outcome: Outcome,
     data: Dataset,
     announce: Callable[[ModelVersion], Awaitable[None]],
+    *,
+    records: Sequence[Any],
 ) -> Finished:
     """Publish and announce, then judge."""
+
+    def until(offsets: Mapping[str, int]) -> list[Row]:
+        then = labels.before(records, offsets or run.since)
+        return dataset.clean(dataset.latest(labels.rows(then, run.task.name)), run.task)
+
     folder = runs.folder(settings.data) / run.version
     built = folder / "artefact"
     manifest, address = await release.publish(settings, built)
@@ -99,11 +107,18 @@ async def _release(
         run = replace(run, state="published")
         await asyncio.to_thread(runs.save, settings.data, run)
     known = await registry.read(settings)
-    verdict = await release.judge(settings, known, run.task, built, data.held_back)
+    new = release.Built(run.task, built, data, run.recipe.held_back, until)
+    verdict = await release.judge(settings, known, new)
     log.info("%s %s: %s", run.task.name, run.version, verdict.reason)
     return Finished(
-        replace(run, state="done", reason=verdict.reason, verdict=verdict),
-        release.changes(known, version, verdict),
+        replace(
+            run,
+            state="done",
+            reason=verdict.reason,
+            verdict=verdict,
+            metrics=manifest.metrics,
+        ),
+        release.changes(settings, known, version, verdict),
     )
 
 

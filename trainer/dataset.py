@@ -14,17 +14,15 @@ The rules, in this order:
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from schemas.tasks import Task
-from trainer.errors import DataError, TrainerError
+from trainer.errors import DataError
 
 MIN_PER_LABEL: Final = 4
 """Training rows that each label needs: below this a fine-tune learns nothing of it."""
@@ -39,6 +37,25 @@ class Row:
     text: str
     target: str | None
     label: str
+    source: str = ""
+    """Who or what said it: the labeller on the topic, the column `source` of a file."""
+    tags: tuple[str, ...] = ()
+    """BIO tag of each word, where the task gives tags; `label` is then empty."""
+
+    @property
+    def words(self) -> list[str]:
+        """The words that tags are of: what stands between single spaces."""
+        return self.text.split(" ")
+
+    @property
+    def answer(self) -> str | tuple[str, ...]:
+        """The right answer."""
+        return self.tags or self.label
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Each decision of the answer: the label, or every word's tag."""
+        return self.tags or (self.label,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +87,23 @@ def usable(rows: Iterable[Row], task: Task) -> tuple[list[Row], list[str]]:
     for row in rows:
         if not row.text.strip():
             dropped.append(f"{row.id}: the text is empty")
-        elif row.label not in task.labels:
-            dropped.append(f"{row.id}: {row.label!r} is not a label of {task.name}")
+        elif unknown := _unknown(row, task):
+            dropped.append(f"{row.id}: {unknown}")
         else:
             good.append(row)
     return good, dropped
+
+
+def _unknown(row: Row, task: Task) -> str:
+    """What the row says that the task does not have; empty where all is well."""
+    if task.answer == "vector":
+        return "" if row.target else "there is no target: the text that is near it"
+    if task.answer == "label":
+        return "" if row.label in task.labels else f"{row.label!r} is not a label of {task.name}"
+    if len(row.tags) != len(row.words):
+        return f"{len(row.tags)} tags for {len(row.words)} words"
+    strange = sorted(set(row.tags) - set(task.labels))
+    return f"{', '.join(strange)} is no tag of {task.name}" if strange else ""
 
 
 def settle(rows: Sequence[Row]) -> tuple[list[Row], int, int]:
@@ -85,11 +114,16 @@ def settle(rows: Sequence[Row]) -> tuple[list[Row], int, int]:
     settled = []
     conflicts = 0
     for same in said.values():
-        votes = Counter(row.label for row in reversed(same))  # ties go to the first counted
-        label, _ = votes.most_common(1)[0]
+        votes = Counter(row.answer for row in reversed(same))  # ties go to the first counted
+        answer, _ = votes.most_common(1)[0]
         conflicts += len(votes) > 1
-        settled.append(next(row for row in reversed(same) if row.label == label))
+        settled.append(next(row for row in reversed(same) if row.answer == answer))
     return settled, len(rows) - len(settled), conflicts
+
+
+def clean(rows: Iterable[Row], task: Task) -> list[Row]:
+    """Rules 1, 3 and 4: the rows that can be used, without repeats and contradictions."""
+    return settle(usable(rows, task)[0])[0]
 
 
 def is_held_back(text: str, share: float) -> bool:
@@ -124,55 +158,28 @@ def check_enough(dataset: Dataset, task: Task) -> None:
     Raises:
         DataError: with the labels that are short, and by how much.
     """
-    counts = Counter(row.label for row in dataset.train)
+    counts = Counter(said for row in dataset.train for said in row.said)
+    wanted = [one for one in task.labels if not one.startswith("I-") or task.answer != "tags"]
     short = {
-        label: MIN_PER_LABEL - counts[label]
-        for label in task.labels
-        if counts[label] < MIN_PER_LABEL
+        label: MIN_PER_LABEL - counts[label] for label in wanted if counts[label] < MIN_PER_LABEL
     }
+    if task.answer == "vector" and len(dataset.train) < MIN_PER_LABEL:
+        short = {"a pair": MIN_PER_LABEL - len(dataset.train)}
     if short:
-        wanted = ", ".join(f"{number} more of {label!r}" for label, number in short.items())
+        missing = ", ".join(f"{number} more of {label!r}" for label, number in short.items())
         left_out = f"; {len(dataset.dropped)} rows were dropped" if dataset.dropped else ""
         same = f"; {dataset.duplicates} were repeats" if dataset.duplicates else ""
         raise DataError(
-            f"too few labels for {task.name}: publish {wanted} to labels.examples "
+            f"too few labels for {task.name}: publish {missing} to labels.examples "
             f"({len(dataset.train)} different rows to learn from{left_out}{same})"
         )
-    if len({row.label for row in dataset.held_back}) < 2:
+    judged = {said for row in dataset.held_back for said in row.said}
+    if len(judged) < 2 and (task.answer != "vector" or len(dataset.held_back) < 2):
         raise DataError(
             f"too few labels for {task.name}: of {len(dataset.train) + len(dataset.held_back)} "
             f"different rows {len(dataset.held_back)} fall to the held-back part, which needs at "
             "least two labels; publish more labelled texts"
         )
-
-
-def read_csv(path: Path, task: Task) -> list[Row]:
-    """Rows of a CSV with the columns `text`, `label` and, for pairs, `target`.
-
-    Raises:
-        TrainerError: the file cannot be read or lacks a column.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            needed = {"text", "label"} | ({"target"} if task.inputs == "pair" else set())
-            missing = needed - set(reader.fieldnames or ())
-            if missing:
-                raise TrainerError(
-                    f"{path} lacks the column {', '.join(sorted(missing))}: a {task.name} file "
-                    f"has {', '.join(sorted(needed))}"
-                )
-            return [
-                Row(
-                    id=f"{path.name}:{reader.line_num}",
-                    text=(fields["text"] or "").strip(),
-                    target=fields["target"] or None if task.inputs == "pair" else None,
-                    label=(fields["label"] or "").strip(),
-                )
-                for fields in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainerError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
 
 
 def judged_by(rows: Iterable[Row], evaluation: Iterable[Row], task: Task) -> Dataset:

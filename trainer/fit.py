@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from safetensors import SafetensorError
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from safetensors.torch import load_model, save_model
+from transformers import PrinterCallback, set_seed
 
 from schemas.tasks import Task
-from trainer import backbone, checkpoints
+from trainer import backbone, checkpoints, distributed, files, losses, multi, strategies
 from trainer.dataset import Row
-from trainer.encoding import Collator, encode, pad_id
+from trainer.encoding import Collator, Feature, encode, pad_id
 from trainer.errors import RefusedError, TrainerError
-from trainer.network import TextClassifier
+from trainer.loop import Loop, Watch, arguments
 from trainer.progress import Progress
 from trainer.recipe import Recipe
+from trainer.strategies.base import Loss, Strategy, Work
 
 log = logging.getLogger(__name__)
 
-_REPORT_STEPS: Final = 5
-_KEPT_CHECKPOINTS: Final = 2
+_FOR_PARTS: Final = {"ema", "swa", "fgm", "pgd"}
+"""Options that know nothing of rows, and so serve several tasks at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A trained model and what it takes to ask it."""
 
-    model: TextClassifier
+    model: Any
+    """A network of `trainer.network`, on the CPU."""
     tokenizer: Any
     collate: Collator
     steps: int
@@ -42,6 +44,10 @@ class Fitted:
     loss: float | None
     """Mean over the last few steps; None where nothing was left to do."""
     seconds: float
+    figures: dict[str, float] = field(default_factory=dict)
+    """What strategies found out, for the manifest's metrics."""
+    history: list[tuple[int, float]] = field(default_factory=list)
+    """Step and loss, all along."""
 
 
 def fit(
@@ -52,202 +58,262 @@ def fit(
     folder: Path,
     progress: Progress,
     minutes: float | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Fitted:
     """Train on `rows`; checkpoints go to `folder`, and one that lies there is resumed.
 
     With `minutes` the learning rate falls with the time used up, and training ends on time.
+    `callbacks` are transformers' TrainerCallbacks that look on.
 
     Raises:
         TrainerError: the backbone cannot be had, the loss is not a number, the disk is full.
     """
     began = time.monotonic()
+    chosen = strategies.of(recipe)
     set_seed(recipe.seed)
     tokenizer = backbone.load_tokenizer(recipe)
-    model = backbone.load_model(recipe, task)
-    collate = Collator(model, pad_id(tokenizer))
-    features = encode(rows, tokenizer, task, recipe)
-    watch = _Watch(progress, began, minutes)
-    trainer = _Trainer(
+    model = backbone.load_model(recipe, task, tokenizer)
+    clock = _Clock(began, minutes)
+    course = _Course(progress, clock, callbacks)
+    work = Work(
+        task=task,
+        recipe=recipe,
         model=model,
-        args=_arguments(recipe, folder),
-        data_collator=collate,
-        train_dataset=features,
-        optimizers=(_optimiser(model, recipe), None),
-        callbacks=[watch],
+        tokenizer=tokenizer,
+        collate=Collator(model.inputs, pad_id(tokenizer)),
+        rows=list(rows),
+        folder=folder,
+        pretrain=course.pretrain,
+        unlabelled=[text for path in recipe.unlabelled for text in files.read_texts(Path(path))],
     )
-    trainer.set_up(recipe, watch)
-    trainer.remove_callback(PrinterCallback)  # the status file says it, standard output does not
-    found = checkpoints.newest(folder)
-    if found is not None:
-        log.info("training goes on from %s", found)
+    with _explained(folder):
+        for strategy in chosen:
+            strategy.prepare(work)
+        if all(strategy.trains for strategy in chosen):
+            course.rounds(work, chosen)
+        for strategy in chosen:
+            strategy.finish(work)
+    return Fitted(
+        model=work.model.to("cpu").eval(),
+        tokenizer=work.tokenizer,
+        collate=work.collate,
+        steps=course.steps,
+        resumed_at=course.resumed_at,
+        loss=course.loss,
+        seconds=time.monotonic() - began,
+        figures=work.figures,
+        history=course.history,
+    )
+
+
+def fit_parts(
+    parts: multi.Parts,
+    recipe: Recipe,
+    *,
+    folder: Path,
+    progress: Progress,
+    minutes: float | None = None,
+) -> list[Fitted]:
+    """Train one backbone on all `parts`; a network of each part, which share it.
+
+    Raises:
+        TrainerError: as `fit`; and where the recipe does more than move all weights.
+    """
+    chosen = strategies.of(recipe)
+    if recipe.strategy != "full" or not set(recipe.options) <= _FOR_PARTS:
+        raise RefusedError(
+            f"tasks on a shared backbone are trained with the strategy full and, of the options, "
+            f"{', '.join(sorted(_FOR_PARTS))}: choose such a recipe"
+        )
+    began = time.monotonic()
+    set_seed(recipe.seed)
+    tokenizer = backbone.load_tokenizer(recipe)
+    model = multi.load(recipe, [task for task, _ in parts], tokenizer)
+    course = _Course(progress, _Clock(began, minutes), ())
+    collate = multi.collator(model, tokenizer)
+    work = Work(
+        task=parts[0][0],
+        recipe=recipe,
+        model=model,
+        tokenizer=tokenizer,
+        collate=collate,
+        rows=[],
+        folder=folder,
+        pretrain=course.pretrain,
+    )
+
+    def plain(asked: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
+        said = asked(**{name: batch[name] for name in collate.inputs})
+        return multi.loss(said, batch, recipe.label_smoothing), said
+
+    rows = multi.features(parts, tokenizer, recipe)
+    with _explained(folder):
+        course.shared(work, rows, plain, chosen)
+    return [
+        Fitted(
+            model=part.to("cpu").eval(),
+            tokenizer=tokenizer,
+            collate=collate,
+            steps=course.steps,
+            resumed_at=course.resumed_at,
+            loss=course.loss,
+            seconds=time.monotonic() - began,
+            history=course.history,
+        )
+        for part in multi.split(model)
+    ]
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Faults of disk and memory as errors that say what to do."""
     try:
-        done = trainer.train(resume_from_checkpoint=None if found is None else str(found))
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise TrainerError(
             f"training stopped: {error}; free disk space or memory (the run lies in {folder}), "
             "then it goes on from its last checkpoint"
         ) from error
-    # Mixed precision wraps the forward pass; what is exported and compared is the plain model.
-    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    return Fitted(
-        model=model.to("cpu").eval(),
-        tokenizer=tokenizer,
-        collate=collate,
-        steps=done.global_step,
-        resumed_at=0 if found is None else int(found.name.rpartition("-")[2]),
-        loss=watch.loss,
-        seconds=time.monotonic() - began,
-    )
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Reports progress, keeps the time, seals checkpoints, and stops on a loss that is NaN."""
+class _Clock:
+    """The time that is left, dealt out to what is still to do."""
 
-    def __init__(self, progress: Progress, began: float, minutes: float | None) -> None:
+    def __init__(self, began: float, minutes: float | None) -> None:
+        self._end = None if minutes is None else began + minutes * 60
+
+    def seconds(self, share: float = 1.0) -> float | None:
+        """This share of what is left; None without a limit."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic()) * share
+
+
+class _Course:
+    """All that is trained in one run, one loop after another."""
+
+    def __init__(self, progress: Progress, clock: _Clock, callbacks: Sequence[Any]) -> None:
         self._progress = progress
-        self._began = began
-        self._limit_s = None if minutes is None else minutes * 60
-        self._first_step: tuple[float, int] | None = None
+        self._clock = clock
+        self._callbacks = list(callbacks)
+        self.steps = 0
+        self.resumed_at = 0
         self.loss: float | None = None
+        self.history: list[tuple[int, float]] = []
 
-    @property
-    def time_used(self) -> float:
-        """Share of the time limit that is used up; 0 without one."""
-        if self._limit_s is None:
-            return 0.0
-        return min(1.0, (time.monotonic() - self._began) / self._limit_s)
+    def rounds(self, work: Work, chosen: Sequence[Strategy]) -> None:
+        """Train, and as long as a strategy asks for it, once more."""
+        several = any(type(strategy).again is not Strategy.again for strategy in chosen)
+        done = 0
+        while True:
+            end = work.folder / f"round-{done}.safetensors"
+            if end.exists():
+                load_model(work.model, end)
+            else:
+                self._round(work, chosen, work.folder / f"round-{done}" if done else work.folder)
+                if several and distributed.is_first():
+                    _save(work.model, end)
+            done += 1
+            wanted = [strategy.again(work, done) for strategy in chosen]  # each must know
+            if not any(wanted):
+                return
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
-        """Write the status; end where the time is up."""
-        now = time.monotonic()
-        if self._first_step is None:
-            self._first_step = (now, state.global_step)
-        since, first = self._first_step
-        done = state.global_step - first
-        left = state.max_steps - state.global_step
-        self._progress.say(
-            "training",
-            step=state.global_step,
-            of=state.max_steps,
-            loss=self.loss,
-            eta_s=round((now - since) / done * left, 1) if done else None,
-        )
-        if self.time_used >= 1:
-            control.should_training_stop = True
-        return control
+    def shared(
+        self, work: Work, features: list[Feature], loss: Loss, chosen: Sequence[Strategy]
+    ) -> None:
+        """Train the heads of several tasks on one backbone."""
+        watching = [one for strategy in chosen for one in strategy.callbacks(work)]
+        if work.recipe.frozen_vocabulary:
+            work.model.backbone.get_input_embeddings().requires_grad_(requires_grad=False)
+        self.steps, self.resumed_at = self._train(
+            work, work.model, features, work.collate, recipe=work.recipe, folder=work.folder,
+            loss=loss, chosen=chosen, more={}, watching=watching, seconds=self._clock.seconds(),
+        )  # fmt: skip
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        """Keep the loss; a loss that is not a number ends the run."""
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        self.loss = float(loss)
-        if not math.isfinite(self.loss):
-            raise RefusedError(
-                f"the loss is {loss} at step {state.global_step}: lower learning_rate or "
-                "head_learning_rate in the recipe"
-            )
+    def _round(self, work: Work, chosen: Sequence[Strategy], folder: Path) -> None:
+        recipe = work.recipe
+        features = encode(work.rows, work.tokenizer, work.task, recipe)
+        more: dict[str, Any] = {}
+        for strategy in chosen:
+            features = strategy.features(work, features)
+            more |= strategy.arguments(work)
+        teach = losses.criterion(work.task, recipe)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Seal what was just written."""
-        checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        def plain(model: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
+            logits = model(**{name: batch[name] for name in work.collate.inputs})
+            return teach(logits, batch), logits
 
+        watching = [one for strategy in chosen for one in strategy.callbacks(work)]
+        if recipe.frozen_vocabulary:
+            work.model.backbone.get_input_embeddings().requires_grad_(requires_grad=False)
+        done, found = self._train(
+            work, work.model, features, work.collate, recipe=recipe, folder=folder,
+            loss=plain, chosen=chosen, more=more, watching=watching, seconds=self._clock.seconds(),
+        )  # fmt: skip
+        self.steps += done
+        self.resumed_at = found
 
-class _Trainer(Trainer):  # type: ignore[misc]
-    """transformers' Trainer with a linear schedule that also ends when the time does."""
+    def pretrain(
+        self, work: Work, model: Any, features: list[Feature], collate: Any, recipe: Recipe
+    ) -> None:
+        """Train `model` by the loss that it gives itself."""
 
-    def set_up(self, recipe: Recipe, watch: _Watch) -> None:
-        self._recipe = recipe
-        self._watch = watch
+        def own(asked: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
+            said = asked(**batch)
+            return said.loss, said.logits
 
-    def compute_loss(
+        self._train(
+            work, model, features, collate, recipe=recipe, folder=work.folder / "pretraining",
+            loss=own, chosen=(), more={}, watching=[], seconds=self._clock.seconds(0.4),
+        )  # fmt: skip
+
+    def _train(
         self,
+        work: Work,
         model: Any,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,  # noqa: ARG002  (the mean over the batch is what we want)
-    ) -> Any:
-        """Cross-entropy, smoothed as the recipe says."""
-        labels = inputs.pop("labels")
-        logits = model(**inputs)
-        loss = torch.nn.functional.cross_entropy(
-            logits, labels, label_smoothing=self._recipe.label_smoothing
+        features: list[Feature],
+        collate: Any,
+        *,
+        recipe: Recipe,
+        folder: Path,
+        loss: Loss,
+        chosen: Sequence[Strategy],
+        more: dict[str, Any],
+        watching: list[Any],
+        seconds: float | None,
+    ) -> tuple[int, int]:
+        """Steps done, and the step it was resumed at."""
+        watch = Watch(self._progress, seconds)
+        held = encode(work.validation, work.tokenizer, work.task, recipe) if chosen else []
+        loop = Loop(
+            model=model,
+            args=arguments(recipe, folder, more),
+            data_collator=collate,
+            train_dataset=features,
+            eval_dataset=held or None,
+            compute_metrics=_accuracy if held else None,
+            callbacks=[*watching, *self._callbacks, watch],
         )
-        return (loss, logits) if return_outputs else loss
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Rise over the warm-up, then fall to zero with steps or time, what is further."""
-        rise = max(1, round(num_training_steps * self._recipe.warmup))
-
-        def share(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            by_steps = (step - rise) / max(1, num_training_steps - rise)
-            return max(0.0, 1 - max(by_steps, self._watch.time_used))
-
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
-        return self.lr_scheduler
+        loop.set_up(recipe, watch, loss, chosen, work)
+        loop.remove_callback(PrinterCallback)  # the status file says it, standard output does not
+        found = distributed.by_first(lambda: checkpoints.newest(folder))
+        if found is not None:
+            log.info("training goes on from %s", found)
+        done = loop.train(resume_from_checkpoint=None if found is None else str(found))
+        # Mixed precision wraps the forward pass; what is exported and compared is the plain model.
+        loop.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        self.loss = watch.loss
+        self.history += watch.history
+        return done.global_step, 0 if found is None else int(found.name.rpartition("-")[2])
 
 
-def _arguments(recipe: Recipe, folder: Path) -> Any:
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps,
-        per_device_train_batch_size=recipe.batch_size,
-        train_sampling_strategy="group_by_length",
-        use_cpu=not torch.accelerator.is_available(),
-        bf16=_bf16_is_fast(),
-        save_strategy="steps",
-        save_steps=recipe.checkpoint_steps,
-        save_total_limit=_KEPT_CHECKPOINTS,
-        logging_steps=_REPORT_STEPS,
-        logging_nan_inf_filter=False,
-        seed=recipe.seed,
-        disable_tqdm=True,
-        log_level="error",
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
+def _save(model: Any, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    save_model(model, str(partial))
+    partial.replace(path)
 
 
-def _bf16_is_fast() -> bool:
-    """Whether the device multiplies bfloat16 itself; emulated it is slower than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-
-
-def _optimiser(model: TextClassifier, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW with the recipe's rate for each depth; no decay on biases and norms."""
-    if recipe.frozen_vocabulary:
-        model.backbone.get_input_embeddings().requires_grad_(requires_grad=False)
-    layers = int(getattr(model.backbone.config, "num_hidden_layers", 0))
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for name, weight in model.named_parameters():
-        if not weight.requires_grad:
-            continue
-        rate = _rate(name, layers, recipe)
-        decay = recipe.weight_decay if weight.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(weight)
-    return torch.optim.AdamW(
-        [
-            {"params": weights, "lr": rate, "weight_decay": decay}
-            for (rate, decay), weights in groups.items()
-        ],
-        fused=True,
-    )
-
-
-def _rate(name: str, layers: int, recipe: Recipe) -> float:
-    """Learning rate by depth (Howard and Ruder, 2018): the head's, then falling downwards."""
-    if name.startswith("head."):
-        return recipe.head_learning_rate
-    parts = name.split(".")
-    depth = layers + 1
-    if "embeddings" in parts:
-        depth = 0
-    elif "layer" in parts:
-        depth = int(parts[parts.index("layer") + 1]) + 1
-    return recipe.learning_rate * recipe.layer_decay ** (layers + 1 - depth)
+def _accuracy(said: Any) -> dict[str, float]:
+    """Share of decisions that are right, for strategies that look at held-out rows."""
+    given = said.predictions[0] if isinstance(said.predictions, tuple) else said.predictions
+    asked = said.label_ids != -100
+    right = given.argmax(axis=-1)[asked] == said.label_ids[asked]
+    return {"accuracy": float(right.mean())}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from schemas.envelope import Position, decode
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import LabelledExample
 from schemas.topics import LABELS
-from streams.reading import assigned
+from streams.reading import assigned, partitions
 from streams.settings import Settings
 from trainer.dataset import Row
 from trainer.errors import TrainerError
@@ -69,6 +69,22 @@ async def read(settings: Settings, ranges: Iterable[Range]) -> list[Any]:
     return sorted(records, key=lambda found: (found.timestamp, found.partition, found.offset))
 
 
+async def everything(settings: Settings) -> list[Any]:
+    """Every record of the labels up to now, in the order they were said.
+
+    Raises:
+        UnknownTopicError: the cluster has no such topic.
+        TrainerError: it stops answering.
+    """
+    parts = await partitions(settings, [LABELS.name])
+    async with assigned(settings, parts) as consumer:
+        begins = await consumer.beginning_offsets(parts)
+        ends = await consumer.end_offsets(parts)
+    return await read(
+        settings, [Range(LABELS.name, at.partition, begins[at], ends[at]) for at in parts]
+    )
+
+
 def rows(records: Iterable[Any], task: str) -> list[tuple[str, Row | None]]:
     """`(id, row)` of the examples of `task`, and of every withdrawal, in order.
 
@@ -83,8 +99,15 @@ def rows(records: Iterable[Any], task: str) -> list[tuple[str, Row | None]]:
         if example is None:
             found.append((key, None))
         elif example.task == task:
-            found.append((key, Row(key, example.text, example.target, example.label)))
+            found.append(
+                (key, Row(key, example.text, example.target, example.label, example.labeller))
+            )
     return found
+
+
+def before(records: Iterable[Any], until: Mapping[str, int]) -> list[Any]:
+    """Those records that lie before the offsets `until`, by partition."""
+    return [record for record in records if record.offset < until.get(str(record.partition), 0)]
 
 
 def describe(ranges: Iterable[Range]) -> str:

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 BOOTSTRAPS: Final = 1_000
-_BINS: Final = 10
+BINS: Final = 10
+
+Interval = tuple[float, float]
+"""The middle 95 % of bootstrap draws over rows."""
 
 
 class LabelReport(msgspec.Struct, frozen=True):
@@ -19,6 +22,9 @@ class LabelReport(msgspec.Struct, frozen=True):
     recall: float
     f1: float
     support: int
+    precision_interval: Interval = (0.0, 0.0)
+    recall_interval: Interval = (0.0, 0.0)
+    f1_interval: Interval = (0.0, 0.0)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,11 +32,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     n: int
     accuracy: float
-    accuracy_interval: tuple[float, float]
+    accuracy_interval: Interval
     macro_f1: float
-    macro_f1_interval: tuple[float, float]
+    macro_f1_interval: Interval
     ece: float
     """Expected calibration error over ten bins of confidence, in [0, 1]."""
+    ece_interval: Interval = (0.0, 0.0)
     per_label: dict[str, LabelReport]
     confusion: list[list[int]]
     """Rows are the right labels, columns what was said, in the task's order."""
@@ -51,27 +58,64 @@ def evaluate(
         raise ValueError("no rows to evaluate on")
     said = probabilities.argmax(axis=1)
     confusion = confusion_matrix(truth, said, len(labels))
-    pick = np.random.default_rng(0).integers(0, len(truth), (BOOTSTRAPS, len(truth)))
-    drawn = [confusion_matrix(truth[rows], said[rows], len(labels)) for rows in pick]
+    rng = np.random.default_rng(0)
+    accuracies, errors, by_label = [], [], []
+    for _ in range(BOOTSTRAPS):
+        rows = rng.integers(0, len(truth), len(truth))
+        drawn = confusion_matrix(truth[rows], said[rows], len(labels))
+        accuracies.append(accuracy(drawn))
+        errors.append(calibration_error(probabilities[rows], truth[rows]))
+        by_label.append(per_label(drawn))
+    figures = np.array(by_label)  # [draws, 3, labels]
+    low, high = np.percentile(figures, (2.5, 97.5), axis=0)
     precision, recall, f1 = per_label(confusion)
     return Report(
         n=len(truth),
         accuracy=accuracy(confusion),
-        accuracy_interval=_interval([accuracy(matrix) for matrix in drawn]),
+        accuracy_interval=_interval(accuracies),
         macro_f1=float(f1.mean()),
-        macro_f1_interval=_interval([float(per_label(matrix)[2].mean()) for matrix in drawn]),
+        macro_f1_interval=_interval(figures[:, 2].mean(axis=1)),
         ece=calibration_error(probabilities, truth),
+        ece_interval=_interval(errors),
         per_label={
             label: LabelReport(
                 float(precision[index]),
                 float(recall[index]),
                 float(f1[index]),
                 int(confusion[index].sum()),
+                *((float(low[which, index]), float(high[which, index])) for which in range(3)),
             )
             for index, label in enumerate(labels)
         },
         confusion=confusion.tolist(),
     )
+
+
+def interval_of_mean(values: NDArray[np.float64]) -> Interval:
+    """The 95 % interval of the mean of `values` [rows], of which there is at least one.
+
+    Drawing rows with replacement is drawing how often each value occurs.
+    """
+    kinds, counts = np.unique(values, return_counts=True)
+    times = np.random.default_rng(0).multinomial(len(values), counts / len(values), BOOTSTRAPS)
+    return _interval(times @ kinds / len(values))
+
+
+def reliability(
+    probabilities: NDArray[np.float32], truth: NDArray[np.int64]
+) -> list[tuple[int, float, float]]:
+    """For each bin of confidence that has rows: how many, mean confidence, share right."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        (
+            int((bins == index).sum()),
+            float(confidence[bins == index].mean()),
+            float(right[bins == index].mean()),
+        )
+        for index in np.unique(bins)
+    ]
 
 
 def confusion_matrix(
@@ -104,14 +148,9 @@ def calibration_error(probabilities: NDArray[np.float32], truth: NDArray[np.int6
     """Expected calibration error (Naeini et al., 2015), ten bins of equal width."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    return float(
-        sum(
-            abs(right[bins == index].mean() - confidence[bins == index].mean())
-            * (bins == index).mean()
-            for index in np.unique(bins)
-        )
-    )
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(truth))
 
 
 def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -119,6 +158,6 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
 
 
-def _interval(values: list[float]) -> tuple[float, float]:
+def _interval(values: list[float] | NDArray[np.float64]) -> Interval:
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)

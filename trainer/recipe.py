@@ -1,15 +1,25 @@
-"""Recipes: every choice of a training run, typed, in a TOML file that can be read and diffed."""
+"""Recipes: every choice of a training run, typed, in a TOML file that can be read and diffed.
+
+    strategy = "full"            what is trained: a file of `trainer.strategies`
+    [options.r-drop]             what is added to it, in this order, with its own settings
+    weight = 1.0
+
+A recipe `NAME` may have variants for a task, `NAME.TASK.toml`, or for an answer of tasks,
+`NAME.tags.toml`; the nearest is taken.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from kernel.artefact import Marking
+from schemas.tasks import Task
+from trainer import strategies
 from trainer.errors import TrainerError
 
 FOLDER: Final = Path(__file__).parent / "recipes"
@@ -23,10 +33,20 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How a model is made from labelled rows."""
 
     name: str
-    strategy: Literal["full"] = "full"
+    strategy: str = "full"
     """What is trained; `full` is every weight of the backbone and a fresh head."""
+    options: dict[str, dict[str, Any]] = {}
+    """Other strategies beside it, by name, with their settings; also the strategy's own."""
     backbone: str = "all-minilm-l6-v2"
     """The one that comes with Headrace, a folder, or an id on the Hugging Face hub."""
+    start: str = ""
+    """Artefact or checkpoint folder whose weights, and head where the labels are the same, are
+    trained on; empty: the backbone's."""
+    cased: bool = False
+    """Give a backbone that reads lower case only a sense of capitals (`trainer.casing`)."""
+    unlabelled: tuple[str, ...] = ()
+    """Files of texts without labels, for the strategies that learn from such; without any they
+    use the labelled texts."""
     marking: Marking = "mention"
     """How the target of a pair is shown in the text."""
     max_tokens: Annotated[int, Meta(ge=8)] = 128
@@ -34,6 +54,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_steps: Annotated[int, Meta(ge=-1)] = -1
     """Optimiser steps, where more than 0; it then wins over `epochs`."""
     batch_size: Count = 16
+    """Rows of one process in one pass; `accumulate` passes and all processes make a step."""
+    accumulate: Count = 1
+    """Passes whose gradients are added up before the weights move."""
     learning_rate: Positive = 1e-4
     head_learning_rate: Positive = 1e-3
     layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
@@ -50,23 +73,35 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Share of the texts that no version ever trains on."""
     checkpoint_steps: Count = 100
     """Steps between checkpoints: what a kill costs at most."""
-    precisions: tuple[Literal["int8"], ...] = ("int8",)
-    """Precisions exported beside fp32."""
+    mixed_precision: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    """`auto` takes bfloat16 where the device multiplies it itself."""
+    sharding: Literal["none", "full"] = "none"
+    """`full` spreads the weights over all processes (FSDP), for models that fit none of them."""
+    precisions: tuple[Literal["int8", "fp16"], ...] = ("int8",)
+    """Precisions exported beside fp32; a kernel on a GPU takes fp16."""
     seed: int = 17
 
 
-def load(name: str) -> Recipe:
-    """The recipe of that name, or the one in the TOML file of that path.
+def load(name: str, task: Task | None = None) -> Recipe:
+    """The recipe of that name, the nearest variant for `task`, or the one in that TOML file.
 
     Raises:
         TrainerError: there is none, or a field is not understood.
     """
-    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else _nearest(name, task)
     if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in FOLDER.glob("*.toml")))
+        known = ", ".join(sorted({found.name.split(".")[0] for found in FOLDER.glob("*.toml")}))
         raise TrainerError(f"no recipe {name!r}: known are {known}, or give a recipe file (.toml)")
     try:
         fields = tomllib.loads(path.read_text())
-        return msgspec.convert({"name": path.stem, **fields}, Recipe)
+        found = msgspec.convert({"name": path.stem, **fields}, Recipe)
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise TrainerError(f"the recipe {path} cannot be used: {error}") from error
+    strategies.check(found.strategy, found.options)
+    return found
+
+
+def _nearest(name: str, task: Task | None) -> Path:
+    kinds = () if task is None else (task.name, task.answer, task.inputs)
+    variants = [FOLDER / f"{name}.{one}.toml" for one in kinds]
+    return next((path for path in variants if path.is_file()), FOLDER / f"{name}.toml")

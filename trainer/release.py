@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kernel import artefact, registry
 from kernel.artefact import ArtefactError, Manifest
+from kernel.drivers.base import DriverError
 from kernel.registry import Registry
 from schemas.events import ModelVersion
 from schemas.ids import model_key
 from schemas.tasks import Task
 from streams.settings import Settings
-from trainer import gate, scoring
-from trainer.dataset import Row
+from trainer import evidence, gate
+from trainer.dataset import Dataset, Row, is_held_back
 from trainer.errors import TrainerError
 from trainer.gate import Verdict
 
@@ -64,46 +64,48 @@ def candidate(manifest: Manifest, address: str, digest: str) -> ModelVersion:
     )
 
 
-async def judge(
-    settings: Settings, known: Registry, task: Task, new: Path, held_back: list[Row]
-) -> Verdict:
-    """The gate's verdict on the artefact in `new` against the live version of its task.
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A built version, and what it takes to judge it."""
+
+    task: Task
+    folder: Path
+    data: Dataset
+    held_back: float
+    """Share of the texts that is held back, by the recipe."""
+    until: Callable[[Mapping[str, int]], Sequence[Row]]
+    """The rows as they stood at some offsets of the labels."""
+
+
+async def judge(settings: Settings, known: Registry, new: Built) -> Verdict:
+    """The gate's verdict on `new` against the live version of its task.
 
     A live version that cannot be loaded any more cannot be compared with: the new one is
     then judged as if it were the first.
     """
-    truth = scoring.truth(held_back, task.labels)
-    said = await asyncio.to_thread(_labels_by, new, held_back, task)
-    live = known.live(task.name)
-    before = None
+    live = known.live(new.task.name)
+    found = None
     if live is not None:
         try:
-            before = await asyncio.to_thread(_labels_by_live, settings, live, held_back, task)
-        except (ArtefactError, TrainerError) as error:
-            log.warning("%s %s is not compared with: %s", task.name, live.version, error)
-    return gate.judge(truth, said, before)
+            found = await asyncio.to_thread(_against_live, settings, live, new)
+        except (ArtefactError, DriverError, TrainerError) as error:
+            log.warning("%s %s is not compared with: %s", new.task.name, live.version, error)
+    if found is None:
+        found = await asyncio.to_thread(evidence.first, new.folder, new.data, new.task)
+    return gate.judge(found, new.task.limits)
 
 
-def changes(known: Registry, version: ModelVersion, verdict: Verdict) -> list[ModelVersion]:
-    """The records that the verdict makes: live and retired, or refused."""
+def changes(
+    settings: Settings, known: Registry, version: ModelVersion, verdict: Verdict
+) -> list[ModelVersion]:
+    """The records that the verdict makes: live (a first version), shadow (others), or refused."""
     if verdict.promote:
-        return registry.promotion(known, version, verdict.reason)
+        return registry.passed(settings, known, version, verdict.reason)
     return [registry.moved(version, "refused", verdict.reason)]
 
 
-def _labels_by(folder: Path, rows: list[Row], task: Task) -> NDArray[np.int64]:
-    """What the artefact in `folder` says, as indices into the task's labels; -1 for others."""
-    driver = scoring.load(folder, "auto")
-    own = np.array(
-        [task.labels.index(label) if label in task.labels else -1 for label in driver.labels],
-        np.int64,
-    )
-    said: NDArray[np.int64] = own[scoring.ask(driver, rows).argmax(axis=1)]
-    return said
-
-
-def _labels_by_live(
-    settings: Settings, live: ModelVersion, rows: list[Row], task: Task
-) -> NDArray[np.int64]:
+def _against_live(settings: Settings, live: ModelVersion, new: Built) -> gate.Evidence:
     folder = artefact.fetch(live.artefact, live.digest, settings.data.absolute() / CACHE)
-    return _labels_by(folder, rows, task)
+    before = new.until(artefact.read(folder).learned_until)
+    kept = [row for row in before if is_held_back(row.text, new.held_back)]
+    return evidence.against(new.folder, folder, new.data, evidence.Before(before, kept), new.task)

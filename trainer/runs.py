@@ -34,6 +34,13 @@ LOCK: Final = "lock"
 CURRENT: Final = "current.json"
 
 
+class Source(msgspec.Struct, frozen=True):
+    """A file of rows."""
+
+    path: str
+    sha256: str
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run: enough to make it again."""
 
@@ -48,6 +55,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["training", "published", "done", "failed"] = "training"
     reason: str = ""
     verdict: Verdict | None = None
+    sources: list[Source] = []
+    """Files instead of ranges: to learn from and, where there is a second one, to judge by."""
+    minutes: float | None = None
+    """The limit of time, if there was one."""
+    metrics: dict[str, float] = {}
+    """What it came to, on the held-back rows."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,27 +7,25 @@ them. Election only decides who tries; that two never write is decided by the pr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
-from aiokafka import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import TopicPartition
 
-from schemas.ids import group_id
 from schemas.topics import LABELS
-from streams import cluster
+from streams.exposition import exposed
+from streams.membership import heartbeat_s, membership
 from streams.running import run_service
 from streams.settings import Settings
-from trainer import recipe
+from streams.watchdog import watch
+from trainer import recipe, standstill
+from trainer.counters import TrainerStats
 from trainer.term import SERVICE, Term
 
 log = logging.getLogger(__name__)
 
 _SEAT: Final = TopicPartition(LABELS.name, 0)
-_HEARTBEATS_PER_SESSION: Final = 6
-_POLL_MS: Final = 500
 
 
 def run(settings: Settings) -> None:
@@ -43,58 +41,52 @@ def run(settings: Settings) -> None:
 async def serve(settings: Settings) -> None:
     """Stand for election, and work while elected, until cancelled."""
     elected = asyncio.Event()
-    member = cluster.consumer(
-        settings,
-        group_id=group_id(SERVICE),
-        session_timeout_ms=settings.session_timeout_ms,
-        heartbeat_interval_ms=settings.session_timeout_ms // _HEARTBEATS_PER_SESSION,
-        partition_assignment_strategy=(StickyPartitionAssignor,),
-    )
-    member.subscribe([LABELS.name], listener=_Listener(member, elected))
-    await member.start()
-    work = asyncio.create_task(_work_while(settings, elected))
-    try:
-        while not work.done():
-            # Everything is paused: the call only shows the group that we live.
-            await member.getmany(timeout_ms=_POLL_MS)
-        await work
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(member.stop(), timeout=5)
+
+    async def own(assigned: Collection[TopicPartition]) -> None:
+        if _SEAT in assigned:
+            elected.set()
+        else:
+            elected.clear()
+
+    async with membership(settings, SERVICE, [LABELS.name], own) as member:
+        stats = TrainerStats()
+        terms: list[Term] = []
+        work = asyncio.create_task(_work_while(settings, elected, stats, terms))
+        watching = asyncio.create_task(
+            watch(
+                lambda: standstill.work(settings, SERVICE, terms[-1] if terms else None),
+                standstill.PATIENCE * settings.standstill_s,
+            )
+        )
+        try:
+            with exposed(settings, SERVICE, stats.samples):
+                while not work.done() and not watching.done():
+                    await member.beat()
+                    stats.elected = elected.is_set()
+                await (work if work.done() else watching)
+        finally:
+            for task in (work, watching):
+                task.cancel()
+            await asyncio.gather(work, watching, return_exceptions=True)
 
 
-async def _work_while(settings: Settings, elected: asyncio.Event) -> None:
-    """One term after another while `elected` is set; a term ends when it is cleared."""
-    heartbeat_s = settings.session_timeout_ms / _HEARTBEATS_PER_SESSION / 1000
+async def _work_while(
+    settings: Settings, elected: asyncio.Event, stats: TrainerStats, terms: list[Term]
+) -> None:
+    """One term after another while `elected` is set, each in `terms` as long as it lasts."""
+    beat_s = heartbeat_s(settings)
     while True:
         await elected.wait()
-        term = asyncio.create_task(Term(settings).run())
+        terms[:] = [Term(settings, stats)]
+        term = asyncio.create_task(terms[-1].run())
         try:
             while elected.is_set() and not term.done():
-                await asyncio.wait([term], timeout=heartbeat_s)
+                await asyncio.wait([term], timeout=beat_s)
         finally:
             term.cancel()
             (ended,) = await asyncio.gather(term, return_exceptions=True)
+            terms.clear()
         if isinstance(ended, Exception):
             log.warning("the trainer begins anew: %s: %s", type(ended).__name__, ended)
         # A trainer that was replaced must learn so before it opens again and fences its heir.
-        await asyncio.sleep(heartbeat_s)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, member: Any, elected: asyncio.Event) -> None:
-        self._member = member
-        self._elected = elected
-
-    async def on_partitions_revoked(self, revoked: Any) -> None:
-        """Nothing: the assignment that follows says whether the seat is still ours."""
-
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        """The seat is the first partition."""
-        self._member.pause(*assigned)
-        if _SEAT in assigned:
-            self._elected.set()
-        else:
-            self._elected.clear()
+        await asyncio.sleep(beat_s)

@@ -22,11 +22,13 @@ from schemas.ids import group_id
 from schemas.tasks import TASKS
 from schemas.topics import LABELS
 from streams import cluster
+from streams.committed import committed
 from streams.dead_letter import dead_letter
 from streams.reading import partitions
 from streams.settings import Settings
-from trainer import backlog, course, labels
+from trainer import backlog, course, definitions, labels
 from trainer.backlog import Backlog
+from trainer.counters import TrainerStats
 from trainer.course import Finished
 from trainer.errors import TrainerError
 
@@ -42,8 +44,9 @@ _MAX_RETRY_S: Final = 60.0
 class Term:
     """One time in office of this process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stats: TrainerStats) -> None:
         self._settings = settings
+        self._stats = stats
         self._group = group_id(SERVICE)
         self._producer = cluster.producer(
             settings,
@@ -52,6 +55,10 @@ class Term:
         )
         self._consumer = cluster.consumer(settings, auto_offset_reset="earliest")
         self._committed: dict[TopicPartition, int] = {}
+        self.waits = False
+        """Whether all labels are read, and too few of them, or too fresh ones, to begin."""
+        self.tries = 0
+        """How often something failed that may pass."""
 
     async def run(self) -> None:
         """Learn from labels as they come, until cancelled or replaced.
@@ -70,11 +77,12 @@ class Term:
 
     async def _open(self) -> None:
         await self._producer.start()  # returns when a former trainer is fenced
+        await definitions.announce(self._producer, TASKS.values(), SERVICE)
         parts = await partitions(self._settings, [LABELS.name])
         admin = cluster.admin(self._settings)
         await admin.start()
         try:
-            found = await admin.list_consumer_group_offsets(self._group, partitions=parts)
+            found = await committed(admin, self._group, parts)
         finally:
             await admin.close()
         await self._consumer.start()
@@ -92,6 +100,8 @@ class Term:
             fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
             for records in fetched.values():
                 waiting.take(records)
+            self.waits = not fetched
+        self.waits = False
         return waiting
 
     async def _learn(self, waiting: Backlog) -> None:
@@ -101,7 +111,7 @@ class Term:
         ends = {part: await self._consumer.position(part) for part in parts}
         ranges = backlog.ranges(begins, ends)
         since = {str(part.partition): offset for part, offset in self._committed.items()}
-        records = await _until_it_works(lambda: labels.read(self._settings, ranges))
+        records = await self._until_it_works(lambda: labels.read(self._settings, ranges))
         finished: list[Finished] = []
         for name in _tasks(waiting, records):
             if name not in TASKS:
@@ -109,7 +119,7 @@ class Term:
                 continue
             task = TASKS[name]
             finished.append(
-                await _until_it_works(
+                await self._until_it_works(
                     lambda task=task: course.take(  # type: ignore[misc]
                         self._settings,
                         task,
@@ -142,6 +152,19 @@ class Term:
                 {part: OffsetAndMetadata(offset, "") for part, offset in ends.items()}, self._group
             )
         self._committed = ends
+        self._stats.learned(finished, waiting.waiting, waiting.poison)
+
+    async def _until_it_works(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try again, slower and slower, what a mended disk, store or network would let pass."""
+        pause = _RETRY_S
+        while True:
+            try:
+                return await attempt()
+            except TrainerError as error:
+                log.error("%s (trying again in %.0f s)", error, pause)  # noqa: TRY400
+            self.tries += 1
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _MAX_RETRY_S)
 
 
 def _tasks(waiting: Backlog, records: Sequence[Any]) -> list[str]:
@@ -153,15 +176,3 @@ def _tasks(waiting: Backlog, records: Sequence[Any]) -> list[str]:
             if said & waiting.withdrawn:
                 names.add(task)
     return sorted(names)
-
-
-async def _until_it_works(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Try again, slower and slower, what a mended disk, store or network would let pass."""
-    pause = _RETRY_S
-    while True:
-        try:
-            return await attempt()
-        except TrainerError as error:
-            log.error("%s (trying again in %.0f s)", error, pause)  # noqa: TRY400
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _MAX_RETRY_S)
