@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from proof.chaos.checker import Anomaly
 from proof.chaos.crew import Crew, running, send
 from proof.chaos.faults import Planned
 from proof.chaos.feeder import Feeder
@@ -23,6 +24,8 @@ from streams import cluster, reading
 from streams.settings import Settings
 
 POISON_BURST: Final = 20
+POISONS: Final = {"poison": "", "out-of-memory": "exhaust"}
+"""By name of the fault, the kind of poison; empty: each in turn."""
 _PATIENCE_S: Final = 240.0
 _AT_REST_S: Final = 15.0
 """How long `kill-in-transaction` waits for a record before it kills anyway."""
@@ -37,8 +40,11 @@ class System(Protocol):
     writes: dict[str, str]
     """By target, the topic that tells whether it works."""
 
-    def broker_pid(self) -> int | None:
-        """The broker's process; somebody starts it again when it ends."""
+    brokers: int
+    """How many there are; they are numbered from 1."""
+
+    def broker_pid(self, node: int) -> int | None:
+        """Process of a broker; somebody starts it again when it ends."""
 
     def attack(self, feeder: Feeder) -> Attack:
         """What can be done to it."""
@@ -55,6 +61,8 @@ class Attack:
         self._feeder = feeder
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._began: dict[int, int] = {}
+        self.anomalies: list[Anomaly] = []
+        """What a fault itself has seen go wrong."""
         self.faults: list[Fault] = []
         self.missed: list[str] = []
         """Faults that could not be injected, and why."""
@@ -64,7 +72,7 @@ class Attack:
             "zombie": self._zombie,
             "broker-kill": self._broker_kill,
             "broker-stop": self._broker_stop,
-            "poison": self._poison,
+            **dict.fromkeys(POISONS, self._poison),
         }
 
     async def run(self, plan: list[Planned]) -> None:
@@ -156,16 +164,21 @@ class Attack:
         return await self._broker(planned, signal.SIGTERM)
 
     async def _broker(self, planned: Planned, number: signal.Signals) -> str:
-        pid = await self._broker_running(None)
+        node = 1 + int(planned.strength * self.system.brokers)
+        await self.end_broker(planned, node, number)
+        return f"broker {node}"
+
+    async def end_broker(self, planned: Planned, node: int, number: signal.Signals) -> None:
+        """Send a signal to a broker; returns when it runs again."""
+        pid = await self._broker_running(node, None)
         self.begins(planned)
         send(pid, number)
-        await self._broker_running(pid)
-        return ""
+        await self._broker_running(node, pid)
 
-    async def _broker_running(self, other_than: int | None) -> int:
+    async def _broker_running(self, node: int, other_than: int | None) -> int:
         async with asyncio.timeout(120):
             while True:
-                pid = self.system.broker_pid()
+                pid = self.system.broker_pid(node)
                 if pid and pid != other_than:
                     return pid
                 await asyncio.sleep(0.1)
@@ -173,16 +186,25 @@ class Attack:
     async def _poison(self, planned: Planned) -> str:
         self.begins(planned)
         first = planned.number * POISON_BURST
+        how = POISONS[planned.name]
         await self._feeder.burst(
-            [self.system.scenario.poison(first + index) for index in range(POISON_BURST)]
+            [self.system.scenario.poison(first + index, how) for index in range(POISON_BURST)]
         )
         return f"{POISON_BURST} records"
 
 
-async def says(log: Path, what: str) -> None:
-    """Return when `what` stands in a log."""
+async def says(log: Path, *what: str, since: int = 0) -> None:
+    """Return when a line with all of `what` stands in a log, `since` bytes from its start on."""
+
+    def stands() -> bool:
+        with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+            file.seek(since)
+            lines = file.read().decode("utf-8", "replace").splitlines()
+            return any(all(one in line for one in what) for line in lines)
+        return False
+
     while True:
-        if what in await asyncio.to_thread(log.read_text, errors="replace"):
+        if await asyncio.to_thread(stands):
             return
         await asyncio.sleep(0.2)
 

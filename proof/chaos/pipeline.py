@@ -45,7 +45,10 @@ _TEXTS: Final = 997
 _OWED: Final = "chaos-owed"
 _WANTED: Final = "chaos-wanted"
 """Headers by which the feed says what it expects; the product does not know them."""
-_POISON: Final = ("not-json", "wrong-type", "empty", "explode", "tomorrow", "tombstone")
+_POISON: Final = (
+    *("not-json", "wrong-type", "empty", "explode", "tomorrow", "tombstone"),
+    "exhaust",
+)
 _SPAN: Final = timedelta(hours=12)
 """Event time runs from half a day ago up to now, so that windows and alerts come to pass."""
 
@@ -73,7 +76,7 @@ class Pipeline:
         """A headline about no, one or two companies; one in a hundred is poison."""
         chance = random.Random(self._seed * 1_000_003 + number)
         if chance.random() < 0.01:
-            return self._poison(number, chance)
+            return self._poison(number, chance, chance.choice(_POISON))
         name = f"{self._seed}-{number}"
         about = [self._ticker(chance.randrange(TICKERS))]
         roll = chance.random()
@@ -93,21 +96,21 @@ class Pipeline:
         key = f"s{chance.randrange(64)}".encode()
         return Event(name, _message(key, value, headers, len(about), "result"))
 
-    def poison(self, number: int) -> Event:
-        """An event that ends as a dead letter."""
-        return self._poison(10_000_000 + number, random.Random(self._seed * 7 + number))
+    def poison(self, number: int, how: str = "") -> Event:
+        """An event that ends as a dead letter; without `how`, of each kind in turn."""
+        chance = random.Random(self._seed * 7 + number)
+        return self._poison(10_000_000 + number, chance, how or _POISON[number % len(_POISON)])
 
-    def _poison(self, number: int, chance: random.Random) -> Event:
+    def _poison(self, number: int, chance: random.Random, how: str) -> Event:
         name = f"{self._seed}-{number}"
-        how = chance.choice(_POISON)
         body: dict[str, Any] = {"id": name, "text": "good", "tickers": [self._ticker(number)]}
         body["published_at"] = datetime.now(UTC).isoformat()
         if how == "wrong-type":
             body["text"] = 7
         elif how == "empty":
             body["text"] = " "
-        elif how == "explode":  # the tiny model answers it with numbers that are not finite
-            body["text"] = f"{number} explode"
+        elif how in {"explode", "exhaust"}:  # words of the tiny model
+            body["text"] = f"{number} {how}"
         elif how == "tomorrow":
             body["published_at"] = (datetime.now(UTC) + timedelta(days=3)).isoformat()
         value: bytes | None = orjson.dumps(body)

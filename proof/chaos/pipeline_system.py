@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -14,14 +16,18 @@ from typing import Final
 from kernel import registry
 from proof import tiny_model
 from proof.chaos.attack import Attack, says
+from proof.chaos.brokers import BROKERS, Brokers
 from proof.chaos.crew import Crew
 from proof.chaos.faults import Menu, Planned
 from proof.chaos.feeder import Feeder
+from proof.chaos.full_disk import FullDisk, models_on_a_small_disk
 from proof.chaos.history import Entry
+from proof.chaos.leaders import LED, leading, whole
 from proof.chaos.pipeline import Pipeline
 from proof.chaos.proxy import Proxy, Toxic
 from proof.chaos.runner import Options, Report, Say, run
 from proof.chaos.scenario import Scenario
+from proof.chaos.small_disk import NoMountError, SmallDisk
 from proof.installation import Installation, Process
 from schemas.events import ModelVersion
 from schemas.tasks import SENTIMENT
@@ -46,7 +52,14 @@ MENU: Final[Menu] = {
     "swap": ["kernel"],
     "swap-in-rebalance": ["kernel"],
     "poison": ["feed"],
+    "out-of-memory": ["feed"],
+    "disk-full": ["model store"],
 }
+CLUSTER_MENU: Final[Menu] = {
+    **{name: targets for name, targets in MENU.items() if name != "broker-kill"},
+    "leader-kill": LED,
+}
+"""With three brokers: which one is killed is no longer left to chance."""
 VERSIONS: Final = ("chaos-1", "chaos-2", "chaos-3")
 TASK: Final = SENTIMENT.name
 _OPEN: Final = {"kernel": " open at ", "relay": " open at "}
@@ -60,8 +73,17 @@ _AGENT_OPEN: Final = "works on partitions"
 class PipelineSystem:
     """An installation that is fed and attacked."""
 
-    def __init__(self, headrace: Installation, scenario: Pipeline, say: Say) -> None:
+    def __init__(
+        self,
+        headrace: Installation,
+        scenario: Pipeline,
+        brokers: Brokers | None,
+        disk: SmallDisk | None,
+    ) -> None:
         self.headrace = headrace
+        self.disk = disk
+        self._brokers = brokers
+        self.brokers = BROKERS if brokers else 1
         self.settings: Settings = headrace.settings
         self.crew: Crew = headrace
         self.scenario: Scenario = scenario
@@ -71,12 +93,12 @@ class PipelineSystem:
             READER: REQUESTS["standard"].name,
             TRENDS_AGENT: TRENDS.name,
             "relay": TRENDS.name,
+            **dict.fromkeys(LED, RESULTS.name),
         }
-        self._say = say
 
-    def broker_pid(self) -> int | None:
-        """The embedded broker, kept running by `headrace up`."""
-        return self.headrace.broker_pid
+    def broker_pid(self, node: int) -> int | None:
+        """The embedded broker, kept running by `headrace up`, or one of the cluster."""
+        return self._brokers.pid(node) if self._brokers else self.headrace.broker_pid
 
     def attack(self, feeder: Feeder) -> Attack:
         """All faults."""
@@ -89,6 +111,7 @@ class PipelineAttack(Attack):
     def __init__(self, system: PipelineSystem, feeder: Feeder) -> None:
         super().__init__(system, feeder)
         self._headrace = system.headrace
+        self._disk = system.disk
         self._version = 0
         self._swapping = asyncio.Lock()
         self.known |= {
@@ -98,6 +121,8 @@ class PipelineAttack(Attack):
             "half-open": self._proxied,
             "swap": self._swap,
             "swap-in-rebalance": self._swap_in_rebalance,
+            "leader-kill": self._leader_kill,
+            "disk-full": self._disk_full,
         }
 
     def _spawn(self, planned: Planned, number: int, bootstrap: str = "") -> Process:
@@ -188,15 +213,45 @@ class PipelineAttack(Attack):
         async with self._swapping:
             back = self._version > 0 and planned.strength < 0.3
             if back:
-                arguments = ["models", "rollback"]
-            else:
-                self._version += 1
-                arguments = ["models", "promote", VERSIONS[self._version % len(VERSIONS)]]
-            async with asyncio.timeout(_SWAP_S):
-                while True:  # the broker may be away
-                    done = await asyncio.to_thread(self._headrace.run, *arguments)
-                    if done.returncode in (0, _REFUSED):
-                        return " ".join(arguments[1:])
+                return await self._models("rollback")
+            self._version += 1
+            return await self._models("promote", VERSIONS[self._version % len(VERSIONS)])
+
+    async def _models(self, *arguments: str) -> str:
+        async with asyncio.timeout(_SWAP_S):
+            while True:  # the broker may be away
+                done = await asyncio.to_thread(self._headrace.run, "models", *arguments)
+                if done.returncode in (0, _REFUSED):
+                    return " ".join(arguments)
+
+    async def _leader_kill(self, planned: Planned) -> str:
+        """One broker at a time: without two of three there is nobody to lead."""
+        async with self._busy["broker"]:
+            await whole(self.system.settings)
+            node, what = await leading(self.system.settings, planned.target, planned.strength)
+            await self.end_broker(planned, node, signal.SIGKILL)
+        return f"broker {node}, {what}"
+
+    async def _disk_full(self, planned: Planned) -> str:
+        """The disk is full while a version is promoted that the kernel has not loaded yet."""
+        if self._disk is None:
+            raise PermissionError("a small disk to fill has to be mounted: run as root")
+        async with self._swapping:
+            settings = self.system.settings
+            with tempfile.TemporaryDirectory() as scratch:
+                coming = _version(settings, f"disk-{planned.number}", Path(scratch))
+            full = FullDisk(self._disk, settings)
+            try:
+                self.begins(planned)
+                await full.fill()
+                await _announce(settings, [coming])
+                await self._models("promote", coming.version)
+                await full.refuses(coming, planned.strength)
+                await full.mend(coming)
+            finally:
+                full.free()
+                self.anomalies += full.anomalies
+        return f"promoted {coming.version}"
 
 
 async def announce_models(settings: Settings) -> None:
@@ -206,15 +261,19 @@ async def announce_models(settings: Settings) -> None:
             _version(settings, version, Path(scratch), flip=index == 1)
             for index, version in enumerate(VERSIONS)
         ]
+    await _announce(settings, made)
+
+
+async def _announce(settings: Settings, versions: list[ModelVersion]) -> None:
     producer = cluster.producer(settings)
     await producer.start()
     try:
-        await registry.announce(producer, made, "chaos")
+        await registry.announce(producer, versions, "chaos")
     finally:
         await producer.stop()
 
 
-def _version(settings: Settings, name: str, scratch: Path, *, flip: bool) -> ModelVersion:
+def _version(settings: Settings, name: str, scratch: Path, *, flip: bool = False) -> ModelVersion:
     address, digest = tiny_model.make(settings.models, name, scratch, flip=flip)
     return ModelVersion(
         id=f"model:{TASK}/{name}",
@@ -233,11 +292,24 @@ async def pipeline_system(
     options: Options, folder: Path, say: Say
 ) -> AsyncIterator[PipelineSystem]:
     """`headrace up` at default settings in `folder`, with a tiny model live."""
-    say("starting headrace up")
-    async with Installation(folder) as headrace:
+    async with contextlib.AsyncExitStack() as held:
+        disk: SmallDisk | None = None
+        if "disk-full" in options.menu:
+            with contextlib.suppress(NoMountError):
+                disk = held.enter_context(models_on_a_small_disk(folder))
+        brokers: Brokers | None = None
+        variables: dict[str, str] = {}
+        if options.brokers == BROKERS:
+            brokers = await held.enter_async_context(Brokers(folder / "brokers", say))
+            variables = {
+                "HEADRACE_BOOTSTRAP": brokers.bootstrap,
+                "HEADRACE_REPLICATION": str(BROKERS),
+            }
+        say("starting headrace up")
+        headrace = await held.enter_async_context(Installation(folder, variables))
         await announce_models(headrace.settings)
         scenario = Pipeline(options.seed, int(options.rate * options.minutes * 60))
-        yield PipelineSystem(headrace, scenario, say)
+        yield PipelineSystem(headrace, scenario, brokers, disk)
 
 
 async def attack_pipeline(options: Options, folder: Path, say: Say) -> tuple[Report, list[Entry]]:

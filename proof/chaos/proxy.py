@@ -1,4 +1,4 @@
-"""A TCP proxy before a broker that can cut, delay, or fall silent while staying connected.
+"""A TCP proxy before the brokers that can cut, delay, or fall silent while staying connected.
 
 A Kafka client connects to the address that the broker's metadata names, which is
 not the proxy's. The proxy therefore reads the broker's answers frame by frame (four
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -22,28 +23,33 @@ _LENGTH: Final = 4
 
 
 class Proxy:
-    """Listens on a free loopback port and forwards to the broker at `bootstrap`.
+    """Listens on a free loopback port for each broker of `bootstrap`, and forwards to it.
 
-    The broker may go away and come back: each connection connects anew.
+    A broker may go away and come back: each connection connects anew.
     """
 
     def __init__(self, bootstrap: str) -> None:
-        self._port = int(bootstrap.rpartition(":")[2])
-        self._server: asyncio.Server | None = None
+        self._ports = [int(one.rpartition(":")[2]) for one in bootstrap.split(",")]
+        self._servers: list[asyncio.Server] = []
+        self._shown: dict[bytes, bytes] = {}
+        """By the address of a broker, the one that takes its place in answers."""
         self._links: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusing = False
         self._delay_s = 0.0
         self.bootstrap = ""
-        """Address of the proxy, once started."""
+        """Addresses of the proxy, once started."""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, _HOST, 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.bootstrap = f"{_HOST}:{port}"
-        self._real = _address(self._port)
-        self._shown = _address(port)
+        listening = []
+        for real in self._ports:
+            server = await asyncio.start_server(partial(self._serve, real), _HOST, 0)
+            port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
+            self._shown[_address(real)] = _address(port)
+            listening.append(f"{_HOST}:{port}")
+        self.bootstrap = ",".join(listening)
         return self
 
     async def __aexit__(
@@ -52,8 +58,8 @@ class Proxy:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self._drop()
         await asyncio.gather(*self._links, return_exceptions=True)
 
@@ -77,21 +83,25 @@ class Proxy:
         for link in self._links:
             link.cancel()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         link = asyncio.current_task()
         assert link is not None  # noqa: S101
         self._links.add(link)
         try:
             if not self._refusing:
-                await self._link(reader, writer)
+                await self._link(port, reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # one side went away, or a cut
         finally:
             self._links.discard(link)
             writer.transport.abort()
 
-    async def _link(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        broker, forth = await asyncio.open_connection(_HOST, self._port)
+    async def _link(
+        self, port: int, client: asyncio.StreamReader, back: asyncio.StreamWriter
+    ) -> None:
+        broker, forth = await asyncio.open_connection(_HOST, port)
         try:
             ways = {
                 asyncio.create_task(self._forward(client, forth)),
@@ -114,7 +124,9 @@ class Proxy:
         while True:
             length = await broker.readexactly(_LENGTH)
             frame = await broker.readexactly(int.from_bytes(length, "big"))
-            await self._pass(back, length + frame.replace(self._real, self._shown))
+            for real, shown in self._shown.items():
+                frame = frame.replace(real, shown)
+            await self._pass(back, length + frame)
 
     async def _pass(self, to: asyncio.StreamWriter, chunk: bytes) -> None:
         if self._delay_s:

@@ -56,6 +56,8 @@ class Options:
     rest_s: float
     """How long the system may take to come to rest after the last fault."""
     menu: Menu
+    brokers: int = 1
+    """One, or a cluster of three."""
 
 
 @dataclass(kw_only=True)
@@ -65,6 +67,7 @@ class Report:
     seed: int
     minutes: float
     subject: str
+    brokers: int = 1
     seconds: float = 0.0
     events: int = 0
     results: int = 0
@@ -121,13 +124,14 @@ async def run(
         seed=options.seed,
         minutes=options.minutes,
         subject=subject,
+        brokers=options.brokers,
         seconds=round(time.monotonic() - began, 1),
         missed=attack.missed,
         at_rest=not behind,
         faults=dict(sorted(Counter(fault.name for fault in attack.faults).items())),
     )
     _count(report, history, scenario.feed)
-    judge(report, check(history, scenario.checks))
+    judge(report, check(history, scenario.checks) + attack.anomalies)
     found = recoveries(attack.faults, history.committed.values())
     report.recovery_s = summary(found)
     report.recovery_by_fault = {
@@ -208,8 +212,9 @@ class SubjectSystem:
         self.crew: Crew = keeper
         self.scenario: Scenario = scenario
         self.writes = dict.fromkeys(SUBJECT_MENU["kill"], OUT)
+        self.brokers = 1
 
-    def broker_pid(self) -> int | None:
+    def broker_pid(self, node: int) -> int | None:  # noqa: ARG002  (a system's shape)
         """The faults of the subjects leave the broker alone."""
         return None
 

@@ -35,8 +35,8 @@ class Scenario(Protocol):
     def event(self, number: int) -> Event:
         """The event of this number: the same for the same seed."""
 
-    def poison(self, number: int) -> Event:
-        """An event that nothing can answer."""
+    def poison(self, number: int, how: str = "") -> Event:
+        """An event that nothing can answer; `how` names a kind of the scenario's own."""
 
     def decode(self, record: Any, reader: str, isolation: Isolation, final: bool) -> Seen:
         """What a record says."""
@@ -63,7 +63,7 @@ class Copying:
         key = f"k{number * 7919 % self._keys}".encode()
         return Event(name, Message(IN, key, orjson.dumps({"id": name}), []))
 
-    def poison(self, number: int) -> Event:
+    def poison(self, number: int, how: str = "") -> Event:  # noqa: ARG002  (a scenario's shape)
         """Copying knows no poison: a plain record under a name of its own."""
         name = f"{self._seed}-extra-{number}"
         return Event(name, Message(IN, name.encode(), orjson.dumps({"id": name}), []))
