@@ -225,18 +225,20 @@ class Installation:
         *,
         label: str = "",
         environment: Mapping[str, str] | None = None,
+        module: str = "",
     ) -> Process:
         """One more service beside the supervised ones; end it with `stop`.
 
         `role` and `name` as in `headrace serve`; `environment` goes above the settings,
-        for instance another HEADRACE_BOOTSTRAP.
+        for instance another HEADRACE_BOOTSTRAP. `module` is run in place of the command.
         """
         label = label or name or role
         log = self.data / "logs" / f"extra-{label}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
+        served = (*_HEADRACE, "serve", role, *([name] if name else []))
         with log.open("ab") as file:
             popen = subprocess.Popen(  # noqa: S603
-                [*_HEADRACE, "serve", role, *([name] if name else [])],
+                [sys.executable, "-m", module] if module else served,
                 cwd=self.data,
                 env=self._variables()
                 | {"HEADRACE_BOOTSTRAP": self.bootstrap, "HEADRACE_DATA": str(self.data)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -9,18 +10,24 @@ from typing import Any
 
 import psutil
 
-from kernel.drivers.classifier import usable_cores
+
+def cores() -> int:
+    """Cores that this process, and what it starts, may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:
     """Processor, cores, memory and versions: what a figure means nothing without."""
     return {
         "processor": _processor(),
-        "cores": usable_cores(),
+        "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "headrace": version("headrace"),
+        "load_1min": round(psutil.getloadavg()[0], 2),
     }
 
 

@@ -191,7 +191,7 @@ def _figures(scenario: Scenario, policy: str, costs: Costs) -> dict[str, Any]:
         "per_s": round(committed / run.ended, 1),
         "padding_waste": round(1 - run.tokens / run.padded, 3),
         "bulk_share": round(run.padded_by["bulk"] / run.padded, 3),
-        "busy": round(min(1.0, run.busy_s / run.ended), 3),
+        "busy": round(min(1.0, run.busy_s / run.ended / costs.passes), 3),
     }
     if scenario.weights:
         figures["tenants"] = {

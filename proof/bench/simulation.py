@@ -1,4 +1,4 @@
-"""A discrete-event simulation of the kernel: lanes that fetch and commit, one forward thread.
+"""A discrete-event simulation of the kernel: lanes that fetch and commit, passes side by side.
 
 Lanes do what `streams.lane` does: hold at most so many requests, commit the finished
 contiguous prefix, at most once an interval. A forward pass costs `a + b * padded
@@ -24,14 +24,16 @@ from schemas.topics import Urgency
 class Costs:
     """What things cost; the defaults were measured on two cores (docs/benchmarks.md)."""
 
-    pass_ms: float = 1.5
+    pass_ms: float = 1.2
     """Of a forward pass, whatever is in it."""
-    token_ms: float = 0.06
+    token_ms: float = 0.11
     """Of each padded token."""
-    budget: int = 1_024
+    passes: int = 2
+    """Passes that run side by side."""
+    budget: int = 512
     """Padded tokens in a batch."""
     ahead: int = 0
-    """Batches that are chosen before the forward thread is free to score them."""
+    """Batches that are chosen before a forward thread is free to score them."""
     commit_interval_ms: float = 40.0
     commit_ms: float = 15.0
     lane_in_flight: int = 2_048
@@ -43,7 +45,7 @@ class Costs:
     @property
     def per_s(self) -> float:
         """Requests a second, of the mean length and without padding: an upper bound."""
-        return self.budget / MEAN_TOKENS / self.seconds(self.budget)
+        return self.passes * self.budget / MEAN_TOKENS / self.seconds(self.budget)
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Run:
     flights: list[Flight]
     ended: float
     busy_s: float = 0.0
+    """Of all passes side by side."""
     batches: int = 0
     tokens: int = 0
     padded: int = 0
@@ -81,7 +84,7 @@ class Simulation:
         self._events: list[tuple[float, int, _Kind, object]] = []
         self._order = 0
         self._chosen: deque[list[Waiting]] = deque()
-        self._busy = False
+        self._busy = 0
         self._run = Run([Flight(arrival) for arrival in trace], 0.0)
 
     def run(self, until: float) -> Run:
@@ -124,7 +127,7 @@ class Simulation:
     def _happen(self, now: float, kind: _Kind, about: object) -> None:
         if kind == "scored":
             assert isinstance(about, list)  # noqa: S101
-            self._busy = False
+            self._busy -= 1
             for request in about:
                 self._answered(now, request.work)
         elif kind == "commit":
@@ -159,12 +162,14 @@ class Simulation:
             self._answered(now, request.work)
 
     def _score(self, now: float) -> None:
-        while len(self._policy) and len(self._chosen) < self._costs.ahead + (not self._busy):
-            if batch := self._policy.take(now, self._costs.budget):
+        costs = self._costs
+        while len(self._policy) and len(self._chosen) < costs.ahead + (costs.passes - self._busy):
+            if batch := self._policy.take(now, costs.budget):
                 self._chosen.append(batch)
-        if self._busy or not self._chosen:
-            return
-        batch = self._chosen.popleft()
+        while self._busy < costs.passes and self._chosen:
+            self._pass(now, self._chosen.popleft())
+
+    def _pass(self, now: float, batch: list[Waiting]) -> None:
         longest = max(request.tokens for request in batch)
         seconds = self._costs.seconds(longest * len(batch))
         run = self._run
@@ -175,5 +180,5 @@ class Simulation:
             run.tokens += request.tokens
             run.padded_by[request.work.arrival.urgency] += longest
             run.tokens_by_tenant[request.tenant] += request.tokens
-        self._busy = True
+        self._busy += 1
         self._at(now + seconds, "scored", batch)
