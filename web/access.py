@@ -6,11 +6,14 @@ only their SHA-256 is kept. Everything lies in one file that nobody else may rea
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -113,8 +116,7 @@ class Access:
     def invite(self) -> str:
         """The secret of a new one-time link; earlier links end."""
         secret = secrets.token_urlsafe(32)
-        with self._lock:
-            book = self._book()
+        with self._changing() as book:
             book.invitation = (_digest(secret), time.time() + INVITATION_S)
             self._store(book)
         return secret
@@ -125,8 +127,7 @@ class Access:
         Raises:
             AccessError: it was used, is too old, or never was one.
         """
-        with self._lock:
-            book = self._book()
+        with self._changing() as book:
             held = book.invitation
             if held is None or held[1] < time.time() or not _same(held[0], secret):
                 raise AccessError(
@@ -155,9 +156,9 @@ class Access:
         if not right:
             self._count_failure(keys)
             raise AccessError("name or password is wrong")
-        with self._lock:
+        with self._changing() as book:
             self._failures.pop(keys[1], None)
-            return self._open_session(self._book(), name)
+            return self._open_session(book, name)
 
     def session(self, secret: str) -> Actor | None:
         """Who a session's secret belongs to; None where it is unknown or expired."""
@@ -174,8 +175,7 @@ class Access:
 
     def log_out(self, digest: str) -> None:
         """End a session."""
-        with self._lock:
-            book = self._book()
+        with self._changing() as book:
             if book.sessions.pop(digest, None) is not None:
                 self._store(book)
 
@@ -203,8 +203,7 @@ class Access:
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             raise AccessError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
         hashed = self._hasher.hash(password)
-        with self._lock:
-            book = self._book()
+        with self._changing() as book:
             others = [user.role for other, user in book.users.items() if other != name]
             if book.users and role != "operator" and "operator" not in others:
                 raise AccessError("somebody must stay operator: add another one first")
@@ -218,8 +217,7 @@ class Access:
         Raises:
             AccessError: there is no such user, or it is the last operator.
         """
-        with self._lock:
-            book = self._book()
+        with self._changing() as book:
             if name not in book.users:
                 raise AccessError(f"no user {name!r}")
             others = [user for other, user in book.users.items() if other != name]
@@ -238,8 +236,7 @@ class Access:
         if not (0 < len(name) <= 64 and name.isprintable()):
             raise AccessError("a token's name is 1 to 64 printable characters")
         secret = f"hr_{secrets.token_urlsafe(32)}"
-        with self._lock:
-            book = self._book()
+        with self._changing() as book:
             _drop_token(book, name)
             book.tokens[_digest(secret)] = Token(name=name, role=role, created_at=time.time())
             self._store(book)
@@ -251,8 +248,7 @@ class Access:
         Raises:
             AccessError: there is none of this name.
         """
-        with self._lock:
-            book = self._book()
+        with self._changing() as book:
             if not _drop_token(book, name):
                 raise AccessError(f"no token {name!r}")
             self._store(book)
@@ -286,6 +282,20 @@ class Access:
             for key in keys:
                 self._failures[key] = [*self._failures.get(key, [])[-_TRIES:], now]
 
+    @contextmanager
+    def _changing(self) -> Iterator[_Book]:
+        """The book as it is now, while no thread and no process but this one may change it."""
+        with self._lock:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = self._path.with_name(f".{self._path.name}.lock")
+            with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self._held = None
+                try:
+                    yield self._book()
+                finally:
+                    self._held = None  # what was refused half-way must not be answered from
+
     def _book(self) -> _Book:
         with self._lock:
             try:
@@ -298,7 +308,6 @@ class Access:
             return self._held[1]
 
     def _store(self, book: _Book) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(msgspec.json.encode(book))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,9 +21,9 @@ from schemas.events import AlertState, AuditEntry, DeadLetter, LabelledExample, 
 from schemas.ids import label_id
 from schemas.limits import MAX_NAME_CHARACTERS, MAX_TEXT_CHARACTERS
 from schemas.topics import ALERT_STATES, AUDIT, DEAD_LETTERS, LABELS
-from streams import cluster, dead_letters, reading
+from streams import cluster, control, dead_letters, reading
+from streams.control import ControlError, Order
 from streams.dead_letters import Found
-from streams.machine import Machine
 from streams.message import Message
 from streams.settings import Settings
 from web.access import Access, Actor, Role
@@ -34,6 +32,7 @@ from web.queries import Reader, Row
 log = logging.getLogger(__name__)
 
 SOURCE: Final = "console"
+Verb = Literal["start", "stop", "restart", "scale"]
 AlertWord = Literal["open", "acknowledged", "muted"]
 HEADER_EDITED_FROM: Final = "headrace-edited-from"
 """Names the dead letter of which an edited copy was published."""
@@ -199,18 +198,22 @@ class Actions:
             headers.append((HEADER_EDITED_FROM, letter_id.encode()))
             await self._say(Message(source.topic, source.key, value.encode(), headers))
 
-    async def restart(self, actor: Actor, role: str) -> None:
-        """Ask a service of this machine to end; its supervisor starts it again.
+    async def operate(self, actor: Actor, verb: Verb, service: str, count: int = 1) -> str:
+        """Start, stop, restart or scale a service of this machine, by its supervisor.
 
         Raises:
-            NotFound: no such service runs here.
+            NotFound: no supervisor runs here, or it refuses.
+            Refused: the console would end itself, and nobody could start it from here.
         """
-        async with self.audited(actor, "operator", "restart", role):
-            running = {one.role: one.pid for one in Machine(self._settings.data).services()}
-            pid = running.get(role)
-            if pid is None:
-                raise NotFound(f"no service {role!r} runs on this machine")
-            os.kill(pid, signal.SIGTERM)
+        detail = {"count": str(count)} if verb == "scale" else {}
+        async with self.audited(actor, "operator", verb, service[:64], detail):
+            if service == SOURCE and (verb == "stop" or (verb == "scale" and count == 0)):
+                raise Refused("the console does not stop itself: use `headrace stop console`")
+            order = Order(verb=verb, service=service[:100], count=count)
+            try:
+                return await control.ask(self._settings.data.absolute(), order)
+            except ControlError as error:
+                raise NotFound(str(error)) from error
 
     async def set_user(self, actor: Actor, name: str, role: Role, password: str) -> None:
         """Add a user, or change one."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from schemas import envelope
-from schemas.envelope import to_json
 from schemas.topics import CATALOGUE
 from streams import reading
-from web import changes
+from web import changes, compatible
 from web.access import AccessError
 from web.actions import NotAllowed, NotFound, Refused
 from web.bodies import Name, Place, plain
 from web.console import Console
 from web.queries import Filters, Row
+from web.sse import Listeners, TooManyListeners
 from web.thread import life
 from web.verdicts import CatchingUp, TimedOut
 
@@ -27,13 +24,12 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 Search = Annotated[str, Query(max_length=1_000)]
 Share = Annotated[float, Query(ge=0, le=1)]
 
-_HEARTBEAT_S: Final = 15.0
-_LOOK_S: Final = 0.25
 _CODES: Final[dict[type[Exception], int]] = {
     NotAllowed: 403,
     NotFound: 404,
     TimedOut: 504,
     CatchingUp: 503,
+    TooManyListeners: 503,
     Refused: 422,
     AccessError: 422,
     KafkaError: 503,
@@ -63,6 +59,7 @@ def install(app: FastAPI, console: Console) -> None:
     app.include_router(_questions(console))
     app.include_router(_present(console))
     app.include_router(changes.router(console, _REFUSALS))
+    app.include_router(compatible.router(console, _REFUSALS))
 
 
 def _questions(console: Console) -> APIRouter:
@@ -112,9 +109,11 @@ def _questions(console: Console) -> APIRouter:
     @routes.get("/alerts", summary="Alerts, newest first")
     def alerts(ticker: Search = "", limit: Limit = 100) -> list[Row]:
         states = console.stream.alert_states
+        told = console.stream.deliveries
         return [
             one
             | {
+                "deliveries": plain(list(told.get(one["id"], {}).values())),
                 "decision": plain(states[one["id"]]) if one["id"] in states else None,
                 "ticker_decision": plain(states[f"ticker:{one['ticker']}"])
                 if f"ticker:{one['ticker']}" in states
@@ -167,6 +166,7 @@ def _questions(console: Console) -> APIRouter:
 def _present(console: Console) -> APIRouter:
     """What is going on now."""
     routes = APIRouter(prefix="/v1", responses={401: _REFUSALS[401]})
+    listeners = Listeners(console.live)
 
     @routes.get("/status", summary="Reader, rates, hops, lag, services, brokers")
     def status() -> Row:
@@ -188,6 +188,10 @@ def _present(console: Console) -> APIRouter:
     def models() -> list[Row]:
         return [plain(one) for one in console.stream.registry.versions.values()]
 
+    @routes.get("/models/trials", summary="Versions in shadow or canary, beside the live one")
+    def trials() -> list[Row]:
+        return [one.row() for one in console.stream.trials.found.values()]
+
     @routes.get("/logs/{role}", summary="End of a service's log", responses={404: _REFUSALS[404]})
     def logs(role: Name) -> Row:
         found = console.gauges.log_tail(role)
@@ -201,41 +205,10 @@ def _present(console: Console) -> APIRouter:
         response_class=StreamingResponse,
     )
     async def stream() -> StreamingResponse:
-        return StreamingResponse(_events(console), media_type="text/event-stream")
+        return listeners.stream()
 
     return routes
 
 
 def _lag(one: Any) -> Row:
     return {name: getattr(one, name) for name in one.__slots__}
-
-
-async def _events(console: Console) -> AsyncIterator[bytes]:
-    """Server-sent events. A slow reader holds nothing: it misses what is no longer kept."""
-    live = console.live
-    number = live.number
-    clock = asyncio.get_running_loop().time
-    said_at = clock()
-    yield _event("status", live.status())
-    while True:
-        fresh: list[tuple[int, str, Any]] = [
-            (one.number, "verdict", envelope.to_json(_verdict(one)))
-            for one in live.verdicts
-            if one.number > number
-        ]
-        fresh += [(at, kind, to_json(body)) for at, kind, body in live.events if at > number]
-        for at, kind, body in sorted(fresh, key=lambda one: one[0]):
-            number = at
-            yield b"event: " + kind.encode() + b"\ndata: " + body + b"\n\n"
-        if fresh or clock() - said_at > _HEARTBEAT_S:
-            said_at = clock()
-            yield _event("status", live.status())
-        await asyncio.sleep(_LOOK_S)
-
-
-def _verdict(one: Any) -> Row:
-    return {name: getattr(one, name) for name in one.__slots__}
-
-
-def _event(kind: str, body: Row) -> bytes:
-    return b"event: " + kind.encode() + b"\ndata: " + to_json(body) + b"\n\n"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from schemas.envelope import to_json
 from schemas.limits import MAX_NAME_CHARACTERS, MAX_TEXT_CHARACTERS
+from streams.control import MOST_INSTANCES
 from web.access import Role
 from web.actions import AlertWord
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 Words = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
+PlainVerb = Literal["start", "stop", "restart"]
 Place = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -91,6 +93,12 @@ class Edited(Body):
     """The value to publish in place of the original's."""
 
     value: Annotated[str, Field(max_length=2 * MAX_TEXT_CHARACTERS)]
+
+
+class Instances(Body):
+    """How many of a service shall run on this machine."""
+
+    count: int = Field(ge=0, le=MOST_INSTANCES)
 
 
 class NewUser(Body):

@@ -16,11 +16,13 @@ from web.bodies import (
     AlertChange,
     Edited,
     Explanation,
+    Instances,
     Name,
     NewEvent,
     NewLabel,
     NewToken,
     NewUser,
+    PlainVerb,
     Promotion,
     Question,
     Replay,
@@ -120,9 +122,13 @@ def router(console: Console, refusals: dict[int | str, dict[str, Any]]) -> APIRo
     async def copy(request: Request, letter_id: Name, body: Edited) -> None:
         await actions.publish_edited(who(request), letter_id, body.value)
 
-    @routes.post("/services/{role}/restart", status_code=204, summary="Restart (operator)")
-    async def restart(request: Request, role: Name) -> None:
-        await actions.restart(who(request), role)
+    @routes.post("/services/{role}/{verb}", summary="Start, stop or restart (operator)")
+    async def operate(request: Request, role: Name, verb: PlainVerb) -> dict[str, str]:
+        return {"said": await actions.operate(who(request), verb, role)}
+
+    @routes.put("/services/{role}/instances", summary="Run so many of a service (operator)")
+    async def scale(request: Request, role: Name, body: Instances) -> dict[str, str]:
+        return {"said": await actions.operate(who(request), "scale", role, body.count)}
 
     @routes.get("/users", summary="Users, tokens and their roles (operator)")
     def users(request: Request) -> Row:

@@ -20,6 +20,8 @@ MOST: Final = 500
 """Rows that one question gives at most."""
 _POINTS: Final = 240
 """Points of a line over time."""
+_LAST: Final = "\U0010ffff"
+"""Sorts after every other character."""
 _SCAN: Final = 20_000
 """Newest results that a filter looks through: a question must end."""
 
@@ -92,11 +94,15 @@ class Reader:
 
     def tickers(self, search: str = "", limit: int = 24, offset: int = 0) -> list[Row]:
         """Tickers with the most results first; `search` is how the name begins."""
-        escaped = search.upper().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        where, values = "", []
+        if search:
+            # A range of the index on names: `like` would look at each of 100,000 tickers.
+            begins = _ascii_upper(search)
+            where = "where upper(thread) >= ? and upper(thread) < ? "
+            values = [begins, begins + _LAST]
         return self._rows(
-            "select * from tickers where upper(thread) like ? escape '\\' "
-            "order by n desc limit ? offset ?",
-            (f"{escaped}%", _bounded(limit), max(offset, 0)),
+            f"select * from tickers {where}order by n desc limit ? offset ?",  # noqa: S608
+            (*values, _bounded(limit), max(offset, 0)),
         )
 
     def line(self, ticker: str, points: int = _POINTS) -> list[Row]:
@@ -248,6 +254,11 @@ _THREAD: Final = {
     DEAD_LETTERS.name: "select * from dead where key = ? order by ts desc limit ?",
     FEED_EVENTS.name: "select * from feed where key = ? order by ts desc limit ?",
 }
+
+
+def _ascii_upper(text: str) -> str:
+    """As SQLite's `upper` has it: letters beyond ASCII stay as they are."""
+    return "".join(one.upper() if one.isascii() else one for one in text)
 
 
 def _bounded(limit: int) -> int:

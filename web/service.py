@@ -13,12 +13,14 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
+from streams.exposition import exposed
 from streams.running import run_service
 from streams.settings import Settings
-from web import api, login, pages
+from web import api, login, metrics, pages
 from web.address import address, announce, listen
 from web.console import Console
 from web.gate import Gate
+from web.metrics import SERVICE
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def application(console: Console, *, with_pages: bool = True) -> FastAPI:
     )
     api.install(app, console)
     app.include_router(login.router(console.access))
+    app.include_router(metrics.router(console))
     if with_pages:
         pages.register(console)
         ui.run_with(
@@ -75,12 +78,13 @@ async def serve(settings: Settings) -> None:
     )
     announce(settings)
     log.info("listening on %s", address(settings))
-    async with asyncio.TaskGroup() as tasks:
-        work = tasks.create_task(console.run())
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            work.cancel()
+    with exposed(settings, SERVICE, lambda: metrics.gauge_samples(console.gauges)):
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(console.run())
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                work.cancel()
 
 
 class _Server(uvicorn.Server):

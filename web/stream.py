@@ -18,21 +18,30 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from kernel.registry import Registry
-from schemas.events import AlertState, ModelVersion
-from schemas.topics import ALERT_STATES, CATALOGUE, DEAD_LETTERS, MODELS, OUTBOX, RESULTS
+from schemas.events import AlertState, Delivery, ModelVersion
+from schemas.topics import (
+    ALERT_STATES,
+    CATALOGUE,
+    DEAD_LETTERS,
+    DELIVERIES,
+    MODELS,
+    OUTBOX,
+    RESULTS,
+)
 from streams import cluster, reading
 from streams.reading import Record
 from streams.settings import Settings
 from web.index import Index, Offsets
-from web.live import Live, decode_record
+from web.live import Live, Memory, decode_record
 from web.tables import Batch, digest
 from web.thread import STEP
+from web.trials import Trials
 
 log = logging.getLogger(__name__)
 
 TOPICS: Final = tuple(name for name in CATALOGUE if name != OUTBOX.name)
 """The outbox holds replays too; what it carries stands on its own topic once."""
-_COMPACTED: Final = (MODELS.name, ALERT_STATES.name)
+_WHOLE: Final = (MODELS.name, ALERT_STATES.name, DELIVERIES.name)
 """Small, and read from the start each time: the present is all of them."""
 _CYCLE_S: Final = 0.1
 _BEAT_S: Final = 2.0
@@ -53,6 +62,9 @@ class Stream:
         self.live = live
         self.registry = Registry()
         self.alert_states: dict[str, AlertState] = {}
+        self.deliveries = Memory()
+        """By alert, the newest record of each target."""
+        self.trials = Trials()
         self._listeners: dict[Key, Heard] = {}
 
     def listen(self, key: Key, heard: Heard) -> None:
@@ -146,16 +158,17 @@ class Stream:
             stored = {}
         for part in parts:
             known = stored.get((part.topic, part.partition), 0)
-            start = 0 if part.topic in _COMPACTED else known
+            start = 0 if part.topic in _WHOLE else known
             consumer.seek(part, max(start, begins[part]))
         return ends
 
     async def _take(self, records: list[Record]) -> None:
         batch = await asyncio.to_thread(self._digest, records)
         for record in records:
-            if record.topic in _COMPACTED:
-                self._apply_compacted(record)
+            if record.topic in _WHOLE:
+                self._apply_whole(record)
         self._answer(batch)
+        self.trials.take(self.registry, batch.seen)
         self.live.take(batch, records)
 
     def _digest(self, records: list[Record]) -> Batch:
@@ -163,10 +176,15 @@ class Stream:
         self._index.apply(batch)
         return batch
 
-    def _apply_compacted(self, record: Record) -> None:
+    def _apply_whole(self, record: Record) -> None:
         key = (record.key or b"").decode("utf-8", "replace")
         if record.topic == MODELS.name:
             self.registry.apply(key, decode_record(ModelVersion, record))
+        elif record.topic == DELIVERIES.name:
+            delivery = decode_record(Delivery, record)
+            if delivery is not None:
+                known = self.deliveries.get(delivery.alert_id, {})
+                self.deliveries.put(delivery.alert_id, known | {delivery.target: delivery})
         else:
             state = decode_record(AlertState, record)
             if state is None:

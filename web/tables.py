@@ -35,11 +35,12 @@ from schemas.topics import (
     LABELS,
     REQUESTS,
     RESULTS,
+    SHADOW,
     TRENDS,
 )
 from streams.reading import Record
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the tables: an index of another version is built anew."""
 TEXT_KEPT: Final = 8_192
 """Characters of a feed text that the index keeps; the topic has the rest."""
@@ -72,6 +73,7 @@ create table minutes (
 create table tickers (
   thread text primary key, n int, last_at int, last_ts int) without rowid;
 create index tickers_n on tickers (n);
+create index tickers_name on tickers (upper(thread));
 create table trends (
   thread text, bucket int, part int, offset int, ts int, at int, late int, windows text,
   primary key (thread, bucket)) without rowid;
@@ -240,7 +242,7 @@ def _result(batch: Batch, record: Record, event: KernelResult) -> None:
             event.thread,
             event.target,
             event.label,
-            max(event.scores.values(), default=0.0),
+            event.confidence,
             score,
             _json(event.scores),
             event.model_version,
@@ -341,6 +343,6 @@ _ROWS: Final[dict[str, Callable[[Batch, Record, Any], None]]] = {
     LABELS.name: _label,
     DEAD_LETTERS.name: _dead,
     AUDIT.name: _audit,
+    SHADOW.name: lambda *_: None,
 }
-INDEXED: Final = tuple(_ROWS)
-"""Topics that the index holds."""
+"""What each topic adds; of shadow scores there are no rows, only trials look at them."""

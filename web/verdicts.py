@@ -12,6 +12,7 @@ from typing import Any, Final
 from schemas.events import DeadLetter, FeedEvent, KernelRequest, KernelResult
 from schemas.ids import ASIDE
 from schemas.topics import FEED_EVENTS, REQUESTS, RESULTS
+from streams import tracing
 from streams.message import Message
 from web.access import Actor
 from web.actions import SOURCE, Actions, Refused
@@ -76,6 +77,24 @@ class Verdicts:
         async with self._actions.audited(actor, "labeller", "ask", thread or task):
             return (await self._ask(task, [text], target, thread, timeout_s))[0]
 
+    async def ask_all(
+        self,
+        actor: Actor,
+        texts: list[str],
+        *,
+        task: str,
+        target: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> list[KernelResult]:
+        """The kernel's answer to each text, in their order; no agent counts them.
+
+        Raises:
+            TimedOut: not all answers came within `timeout_s`.
+            Unanswered: one ended as a dead letter.
+        """
+        async with self._actions.audited(actor, "labeller", "ask", task):
+            return await self._ask(task, texts, target, None, timeout_s)
+
     async def publish(
         self, actor: Actor, event: FeedEvent, *, timeout_s: float = TIMEOUT_S
     ) -> list[KernelResult]:
@@ -89,7 +108,8 @@ class Verdicts:
             self._check()
             producer = await self._actions.producer()
             key = (event.source or event.id).encode()
-            sent = await (await Message.of(FEED_EVENTS, key, event, SOURCE).send(producer))
+            message = tracing.sent(Message.of(FEED_EVENTS, key, event, SOURCE))
+            sent = await (await message.send(producer))
             place = (FEED_EVENTS.name, int(sent.partition), int(sent.offset))
             found: list[KernelResult] = []
             heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
@@ -174,7 +194,7 @@ class Verdicts:
         for request, answer in zip(requests, answers, strict=True):
             self._stream.listen(request.id, _settle(answer))
         sends = [
-            await Message.of(topic, where.encode(), request, SOURCE).send(producer)
+            await tracing.sent(Message.of(topic, where.encode(), request, SOURCE)).send(producer)
             for request in requests
         ]
         for answer, sent in zip(answers, sends, strict=True):

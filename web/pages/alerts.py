@@ -60,7 +60,8 @@ class _Alerts:
         if self._which == "open":
             found = [one for one in found if decision(states, one) is None]
         found = found[:_SHOWN]
-        seen = [(one["id"], decision(states, one)) for one in found]
+        told = self._page.console.stream.deliveries
+        seen = [(one["id"], decision(states, one), told.get(one["id"])) for one in found]
         if seen == self._seen:
             return
         self._seen = seen
@@ -105,6 +106,10 @@ def card(page: Page, alert: Row) -> None:
     if held:
         ends = "" if held.until is None else f" until {held.until:%Y-%m-%d %H:%M} UTC"
         ui.label(f"{held.state} by {shown(held.by, 40)}{ends}").classes("hr-soft hr-small")
+    told = page.console.stream.deliveries.get(str(alert["id"]), {})
+    if told:
+        said = (f"{one.target} {one.state} ({one.detail or 'soon'})" for one in told.values())
+        ui.label(f"Told: {shown('; '.join(said), 280)}").classes("hr-soft hr-small")
 
     def decide(key: str, word: AlertWord, until: datetime | None = None) -> Any:
         async def press() -> None:

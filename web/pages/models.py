@@ -41,6 +41,7 @@ class _Models:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._seen: Any = None
+        self._compared: list[Row] = []
 
     async def build(self) -> None:
         with ui.element("div").classes("hr-two"):
@@ -64,6 +65,7 @@ class _Models:
                     .style("height: 170px")
                     .props('role=img aria-label="Loss by step"')
                 )
+        self._trials = ui.column().classes("w-full gap-4")
         self._versions = ui.column().classes("w-full gap-4")
         await self._refresh()
         self._page.every(_REFRESH_S, self._refresh)
@@ -78,6 +80,7 @@ class _Models:
                 shown(f"{status.version}: {status.phase}{step}{left} {status.message}", 200)
             )
             self._bar.set_value(status.step / status.of if status.of else 0)
+        self._show_trials()
         versions = list(self._page.console.stream.registry.versions.values())[::-1]
         seen = ([(one.version, one.state) for one in versions], len(gauges.losses))
         if seen == self._seen:
@@ -95,6 +98,17 @@ class _Models:
                     self._card(one, reports[one.version])
             if not versions:
                 ui.label("No version yet: the first training makes one.").classes("hr-soft")
+
+    def _show_trials(self) -> None:
+        found = [one.row() for one in self._page.console.stream.trials.found.values()]
+        if found == self._compared:
+            return
+        self._compared = found
+        self._trials.clear()
+        with self._trials:
+            for one in found:
+                with ui.card().classes("hr-card"):
+                    _trial(one)
 
     def _card(self, one: ModelVersion, found: Row | None) -> None:
         with ui.row().classes("hr-row hr-between"):
@@ -178,6 +192,50 @@ def model_card(version: ModelVersion) -> str:
         return path.read_text(encoding="utf-8")[:20_000] if path.is_file() else ""
     except OSError:
         return ""
+
+
+def _trial(one: Row) -> None:
+    """A version on trial: how its answers differ from the live version's."""
+    share = f" at {one['share']:.0%} of the threads" if one["state"] == "canary" else ""
+    section(shown(f"On trial: {one['task']} {one['version']}, {one['state']}{share}", 120))
+    ui.label(f"{one['says']}. Compared since {one['since'][11:19]} UTC.").classes("hr-small")
+    names = sorted(one["labels"].keys() | one["live_labels"].keys())
+    _rows(
+        "Labels of both versions",
+        {"label": "label", "live": "live version", "trial": "on trial"},
+        [
+            {
+                "label": shown(name, 40),
+                "live": one["live_labels"].get(name, 0),
+                "trial": one["labels"].get(name, 0),
+            }
+            for name in names
+        ],
+    )
+    _rows(
+        "Newest differences",
+        {"live": "live version", "trial": "on trial", "text": "text"},
+        [
+            {
+                "live": shown(found["live_label"], 40),
+                "trial": shown(found["error"] or found["label"], 80),
+                "text": shown(f"{found['thread']}: {found['excerpt']}", 160),
+            }
+            for found in one["differences"][:8]
+        ],
+    )
+
+
+def _rows(title: str, names: dict[str, str], rows: list[Row]) -> None:
+    if not rows:
+        return
+    columns = [
+        {"name": name, "label": label, "field": name, "align": "left"}
+        for name, label in names.items()
+    ]
+    numbered = [{"key": number} | row for number, row in enumerate(rows)]
+    with scrolling(title):
+        ui.table(columns=columns, rows=numbered, row_key="key").props("flat dense hide-bottom")
 
 
 def _confusion(confusion: list[list[int]], labels: list[str]) -> None:

@@ -8,7 +8,9 @@ from fastapi import Request
 from nicegui import ui
 
 from schemas.ids import group_id
+from streams.control import MOST_INSTANCES
 from web.access import ROLES, Role
+from web.actions import Verb
 from web.console import Console
 from web.live import HOPS
 from web.pages.frame import Page, button, duration, heading, moment, scrolling, section
@@ -85,7 +87,15 @@ class _Operations:
                         .props("outlined dense options-dense")
                         .style("width: 190px")
                     )
-                    button("Restart it", self._restart)
+                    button("Restart it", lambda: self._operate("restart"))
+                    button("Stop it", lambda: self._operate("stop"))
+                    button("Start it", lambda: self._operate("start"))
+                    self._count = (
+                        ui.number("Instances", value=1, min=0, max=MOST_INSTANCES, precision=0)
+                        .props("outlined dense")
+                        .style("width: 100px")
+                    )
+                    button("Run so many", lambda: self._operate("scale"))
                     button("Read its log again", self._tail)
                 self._log = ui.column().classes("w-full")
                 self._lag = _table(
@@ -235,15 +245,18 @@ class _Operations:
         with self._log:
             pre("\n".join((text or "nothing was logged").splitlines()[-60:]))
 
-    async def _restart(self) -> None:
+    async def _operate(self, verb: Verb) -> None:
         role = str(self._role.value or "")
         if not role:
             ui.notify("choose a service", type="warning")
             return
-        await self._page.change(
-            lambda: self._page.console.actions.restart(self._page.actor, role),
-            f"{role} was asked to end; its supervisor starts it again",
+        count = int(self._count.value or 0)
+        said = await self._page.change(
+            lambda: self._page.console.actions.operate(self._page.actor, verb, role, count),
+            quiet=True,
         )
+        if isinstance(said, str):
+            ui.notify(said, type="positive")
 
 
 class _Users:

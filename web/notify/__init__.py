@@ -1,0 +1,1 @@
+"""Telling people about alerts where they are: webhook, Slack-compatible webhook, mail."""
