@@ -77,6 +77,8 @@ class Board:
     services: list[Service] = field(default_factory=list)
     lag: int | None = None
     first_verdict_s: float | None = None
+    notice: str = ""
+    """What stands where there is no message."""
     _message: tuple[float, str] = (float("-inf"), "")
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=2_000))
 
@@ -100,9 +102,9 @@ class Board:
         self._message = time.monotonic(), clean(message)
 
     def message(self) -> str:
-        """The latest message, until it is old."""
+        """The latest message, until it is old; then the notice."""
         at, message = self._message
-        return message if time.monotonic() - at < _MESSAGE_S else ""
+        return message if time.monotonic() - at < _MESSAGE_S else self.notice
 
     def rate(self) -> float:
         """Verdicts a second over the last seconds."""

@@ -125,12 +125,10 @@ async def teach(settings: Settings, board: Board) -> None:
             for event in _events("labels.csv", mapper):
                 await sender.send(Message.of(LABELS, event.id.encode(), event, "demo"))
     board.stage = "first training"
-    known = registry.Registry()
-    async for batch in registry.changes(settings, follow=True):
-        for key, change in batch:
-            known.apply(key, change)
-        if live(known):
-            return
+    async with contextlib.aclosing(registry.states(settings, follow=True)) as changing:
+        async for known in changing:
+            if live(known):
+                return
 
 
 @asynccontextmanager

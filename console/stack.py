@@ -4,39 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr
 
-from console.supervisor import FIRST_DELAY_S, LONGEST_DELAY_S, Spec, Supervisor, serve_command
+from console.supervisor import (
+    FIRST_DELAY_S,
+    LONGEST_DELAY_S,
+    LOOPBACK,
+    Spec,
+    Supervisor,
+    serve_command,
+)
 from streams.broker import BrokerError, EmbeddedBroker
 from streams.machine import Cluster, Machine
 from streams.settings import Settings
 from web.address import listen
+from web.notify.settings import configured
 
 AGENTS: Final = ("finance.reader", "finance.trends", "finance.alerts")
+SCALABLE: Final = frozenset({"kernel", "relay", *AGENTS})
+"""Services whose instances share partitions; of the others one works and the rest stands by."""
 # What the services make in the data folder; the broker empties its own part.
 _MADE: Final = ("models", "cache", "runs", "agents", "logs", "demo.json", "console")
 _LOOK_S: Final = 0.5
+_FIRST_PORT: Final = 9464
+"""The first port for metrics: the one that exporters for Prometheus take by custom."""
+_PORTS: Final = 1_000
 
 Say = Callable[[str], None]
 
 
-def specs(*, console: bool = False) -> list[Spec]:
-    """The services, in the order in which they start."""
+def specs(*, console: bool = False, notify: bool = False, first_port: int = 0) -> list[Spec]:
+    """The services, in the order in which they start, each with a port for its metrics.
+
+    The ports follow on `first_port`; with 0 they are ports that are free now.
+    """
+    commands = {
+        "kernel": serve_command("kernel"),
+        "relay": serve_command("relay"),
+        **{name: serve_command("agent", name) for name in AGENTS},
+        "rollout": serve_command("rollout"),
+        "trainer": serve_command("trainer"),
+        **({"notify": serve_command("notify")} if notify else {}),
+        **({"console": serve_command("console")} if console else {}),
+    }
+    ports = metrics_ports(first_port)
     return [
-        Spec("kernel", serve_command("kernel")),
-        Spec("relay", serve_command("relay")),
-        *(Spec(name, serve_command("agent", name)) for name in AGENTS),
-        Spec("trainer", serve_command("trainer")),
-        *([Spec("console", serve_command("console"))] if console else []),
+        Spec(name, command, next(ports), scalable=name in SCALABLE)
+        for name, command in commands.items()
     ]
+
+
+def metrics_ports(first_port: int) -> Iterator[int]:
+    """Ports for metrics, one after the other; with 0 those that are free when it is asked."""
+    return itertools.count(first_port) if first_port else _free_ports()
+
+
+def _free_ports() -> Iterator[int]:
+    """Ports that nobody listens on, below those that the system gives to connections."""
+    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            yield port
+    yield from itertools.repeat(0)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -69,12 +108,14 @@ async def running(
     On the way out services end first, the embedded broker last.
 
     Raises:
+        NotifyError: a target of alerts cannot be.
         AlreadyRunningError: somebody else runs in this data folder.
         AccessError, ListenError: the web console cannot listen where it should.
         BrokerError: the embedded broker cannot start.
     """
     from streams import admin
 
+    notify = configured().any  # what cannot be is better said now than in a log
     settings = settings.model_copy(update={"data": settings.data.absolute()})
     machine = Machine(settings.data)
     async with contextlib.AsyncExitStack() as held:
@@ -92,7 +133,10 @@ async def running(
             settings = settings.model_copy(update={"bootstrap": broker.bootstrap})
         say(f"cluster at {settings.bootstrap}")
         await admin.apply(settings)
-        supervisor = Supervisor(machine, specs(console=console), environment(settings), say)
+        services = specs(console=console, notify=notify, first_port=settings.metrics_port)
+        following = settings.metrics_port + len(services) if settings.metrics_port else 0
+        ports = metrics_ports(following)
+        supervisor = Supervisor(machine, services, environment(settings), say, ports)
         await held.enter_async_context(beside(supervisor.run()))
         yield settings
 

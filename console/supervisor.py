@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from streams import leash
+from streams import control, leash
+from streams.control import ControlError, Order
 from streams.machine import Machine, Service
 
 FIRST_DELAY_S: Final = 0.5
@@ -29,6 +31,7 @@ HEALTHY_S: Final = 60.0
 _PATIENCE_S: Final = 10.0
 """How long a service may take to end by itself; within the transaction time-out."""
 _LOG_BYTES: Final = 16 * 1_048_576
+LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,26 @@ class Spec:
 
     name: str
     command: Sequence[str]
+    metrics_port: int = 0
+    """Where it serves its metrics on the loopback address; 0: as the settings say."""
+    scalable: bool = False
+    """Whether several of it share the work."""
+
+    @property
+    def metrics(self) -> str:
+        """Address of its metrics; empty where the supervisor gave it no port."""
+        port = self.metrics_port
+        return f"http://{LOOPBACK}:{port}/metrics" if port else ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings of this service alone."""
+        if not self.metrics_port:
+            return {}
+        return {
+            "HEADRACE_METRICS_HOST": LOOPBACK,
+            "HEADRACE_METRICS_PORT": str(self.metrics_port),
+        }
 
 
 def serve_command(role: str, name: str | None = None) -> list[str]:
@@ -45,7 +68,11 @@ def serve_command(role: str, name: str | None = None) -> list[str]:
 
 
 class Supervisor:
-    """Runs `specs` until cancelled, then ends them all; their state is on `machine`."""
+    """Runs `specs` until cancelled, then ends them all; their state is on `machine`.
+
+    Of each service there is a wanted count of instances, one at first; `order` changes it.
+    Further instances are called `kernel-2`, `kernel-3`, and take their metrics from `ports`.
+    """
 
     def __init__(
         self,
@@ -53,24 +80,98 @@ class Supervisor:
         specs: Sequence[Spec],
         environment: dict[str, str],
         say: Callable[[str], None],
+        ports: Iterator[int] | None = None,
     ) -> None:
         self._machine = machine
-        self._specs = specs
+        self._specs = {spec.name: spec for spec in specs}
         self._environment = environment
         self._say = say
+        self._ports = ports or itertools.repeat(0)
         self._logs = machine.data / "logs"
         self._services: dict[str, Service] = {}
+        self._running: dict[str, dict[str, asyncio.Task[None]]] = {one: {} for one in self._specs}
+        """Of each service the tasks that keep its instances, by their names."""
+        self._wanted = dict.fromkeys(self._specs, 1)
+        """Instances that run, or will run again when a stopped service is started."""
+        self._replicas: dict[str, Spec] = {}
+        self._one_order = asyncio.Lock()
 
     async def run(self) -> None:
         """Start everything; returns only by cancellation, when every service has ended."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        async with asyncio.TaskGroup() as tasks:
-            for spec in self._specs:
-                tasks.create_task(self._keep(spec))
+        async with asyncio.TaskGroup() as tasks, control.serving(self._machine.data, self.order):
+            self._tasks = tasks
+            for name in self._specs:
+                await self._scale(name, 1)
+            await asyncio.get_running_loop().create_future()
+
+    async def order(self, order: Order) -> str:
+        """Carry an order out; returns when it is done, in words.
+
+        Raises:
+            ControlError: no such service, or one that cannot be scaled so.
+        """
+        name = order.service
+        if name in self._replicas:
+            name = name.rpartition("-")[0]
+        spec = self._specs.get(name)
+        if spec is None:
+            raise ControlError(f"no service {name!r}; there are {', '.join(self._specs)}")
+        async with self._one_order:
+            if order.verb == "scale":
+                if order.count > 1 and not spec.scalable:
+                    raise ControlError(f"{name} runs once at most")
+                self._wanted[name] = order.count or self._wanted[name]
+                await self._scale(name, order.count)
+            if order.verb in {"stop", "restart"}:
+                await self._scale(name, 0)
+            if order.verb in {"start", "restart"}:
+                await self._scale(name, self._wanted[name])
+        count = len(self._running[name])
+        said = f"{name} is stopped" if not count else f"{name}: {count} running"
+        self._say(said)
+        return said
+
+    async def _scale(self, name: str, count: int) -> None:
+        running = self._running[name]
+        instances = self._instances(name)
+        for extra in instances[count:]:
+            task = running.pop(extra.name, None)
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+                self._forget(extra.name, is_first=extra.name == name)
+        while len(instances) < count:
+            number = len(instances) + 1
+            first = self._specs[name]
+            more = replace(first, name=f"{name}-{number}", metrics_port=next(self._ports))
+            self._replicas[more.name] = more
+            instances.append(more)
+        for spec in instances[:count]:
+            if spec.name not in running:
+                running[spec.name] = self._tasks.create_task(self._keep(spec))
+
+    def _instances(self, name: str) -> list[Spec]:
+        """The first instance and those that were ever added, in their order."""
+        found = [self._specs[name]]
+        while (more := f"{name}-{len(found) + 1}") in self._replicas:
+            found.append(self._replicas[more])
+        return found
+
+    def _forget(self, name: str, *, is_first: bool) -> None:
+        """Show that an instance was stopped: the first as stopped, others not at all."""
+        service = self._services.pop(name, None)
+        if service is not None and is_first:
+            self._services[name] = replace(service, state="stopped", pid=None, since=_now())
+        self._publish()
 
     async def _keep(self, spec: Spec) -> None:
         log = self._logs / f"{spec.name}.log"
-        service = Service(spec.name, None, "starting", 0, _now(), "", str(log))
+        known = self._services.get(spec.name)
+        restarts, last_exit = (known.restarts, known.last_exit) if known is not None else (0, "")
+        service = Service(
+            spec.name, None, "starting", restarts, _now(), last_exit, str(log), spec.metrics
+        )
         delay = FIRST_DELAY_S
         while True:
             began = time.monotonic()
@@ -107,7 +208,7 @@ class Supervisor:
                 leash.__file__,
                 str(_PATIENCE_S),
                 *spec.command,
-                env=os.environ | self._environment,
+                env=os.environ | self._environment | spec.environment,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=file,
@@ -122,7 +223,10 @@ class Supervisor:
 
     def _set(self, service: Service) -> None:
         self._services[service.role] = service
-        order = [spec.name for spec in self._specs]
+        self._publish()
+
+    def _publish(self) -> None:
+        order = [spec.name for name in self._specs for spec in self._instances(name)]
         with contextlib.suppress(OSError):  # `ps` shows old news; the services run on
             self._machine.set_services(
                 [self._services[one] for one in order if one in self._services]

@@ -28,6 +28,8 @@ headrace chaos --seed 1 --minutes 2 --json
 
 headrace chaos --seed 1 --minutes 1 --subject shared-consumer
 
+headrace chaos --seed 2 --minutes 10 --brokers 3
+
 headrace chaos --faults kill,zombie --history run.jsonl"""
 
 
@@ -42,6 +44,9 @@ def chaos(  # noqa: PLR0917  (the options of a command)
     faults: Annotated[
         str | None, typer.Option(help="Only these kinds, with commas between; none: no fault.")
     ] = None,
+    brokers: Annotated[
+        int, typer.Option(min=1, max=3, help="One, or a cluster of three with three replicas.")
+    ] = 1,
     rate: Annotated[float | None, typer.Option(min=1, help="Events a second.")] = None,
     every: Annotated[float | None, typer.Option(min=0.5, help="Seconds between faults.")] = None,
     history: Annotated[Path | None, typer.Option(help="Write the history to this file.")] = None,
@@ -52,20 +57,24 @@ def chaos(  # noqa: PLR0917  (the options of a command)
     something is wrong the folder is kept and named.
     """
     from proof.chaos import history as histories
-    from proof.chaos.pipeline_system import MENU, attack_pipeline
+    from proof.chaos.pipeline_system import CLUSTER_MENU, MENU, attack_pipeline
     from proof.chaos.runner import SUBJECT_MENU, NotWorkingError, Options, attack_subject
     from proof.chaos.subjects import SUBJECTS
     from proof.installation import InstallationError
 
     if subject is not None and subject not in SUBJECTS:
         raise Failure(Exit.USAGE, f"--subject {subject}: there are {', '.join(SUBJECTS)}")
+    if brokers == 2 or (subject is not None and brokers != 1):
+        raise Failure(Exit.USAGE, f"--brokers {brokers}: there is one, or without --subject three")
+    menu = SUBJECT_MENU if subject is not None else CLUSTER_MENU if brokers > 1 else MENU
     options = Options(
         seed=seed,
         minutes=minutes,
         rate=rate or (100.0 if subject is None else 400.0),
         every_s=every or (9.0 if subject is None else 4.0),
-        rest_s=120.0 if subject is None else 30.0,
-        menu=_menu(MENU if subject is None else SUBJECT_MENU, faults),
+        rest_s=300.0 if subject is None else 30.0,
+        menu=_menu(menu, faults),
+        brokers=brokers,
     )
     say = _progress(scope)
     folder = Path(tempfile.mkdtemp(prefix="headrace-chaos-"))

@@ -13,6 +13,8 @@ from console.failures import Exit, Failure
 from console.scope import Scope, command
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from streams.dead_letters import Found
 
 REPLAY_EPILOG = """Examples:
@@ -36,21 +38,30 @@ def list_letters(
     topic: Annotated[str | None, typer.Option(help="Only from this topic.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many.")] = None,
 ) -> None:
-    """List dead letters: id, error class, reason, where the original lies."""
-    found = asyncio.run(_find(scope, error_class=error, key=key, topic=topic, limit=limit))
+    """List dead letters: id, error class, reason, and when the original was put back."""
+    from msgspec.structs import asdict
+
+    from streams.dead_letters import replays
+
+    async def main() -> tuple[list[Found], dict[str, datetime]]:
+        found = await _find(scope, error_class=error, key=key, topic=topic, limit=limit)
+        return found, await replays(scope.cluster())
+
+    found, replayed = asyncio.run(main())
     if scope.json:
         for one in found:
-            output.line(one.letter)
+            output.line(asdict(one.letter) | {"replayed_at": replayed.get(one.letter.id)})
         return
     output.table(
         "",
-        ["id", "error", "service", "failed at", "reason"],
+        ["id", "error", "service", "failed at", "replayed at", "reason"],
         [
             (
                 one.letter.id,
                 one.letter.error_class,
                 one.letter.service,
-                one.letter.failed_at.isoformat(timespec="seconds"),
+                _moment(one.letter.failed_at),
+                _moment(replayed.get(one.letter.id)),
                 one.letter.reason,
             )
             for one in found
@@ -96,8 +107,9 @@ def replay(
 ) -> None:
     """Put originals back on their topics, each dead letter once.
 
-    The record keeps its key, value and headers and gains `headrace-replay-of`. A second
-    replay of the same dead letter does nothing while the topic still keeps the first.
+    The record keeps its key, value and headers and gains `headrace-replay-of`; originals
+    of one key go back in their order. A dead letter that was replayed is marked, and a
+    second replay of it does nothing.
     """
     from streams.dead_letters import replay as put_back
 
@@ -130,6 +142,10 @@ def _all_found(ids: list[str], found: list[Found]) -> None:
             Exit.NOT_FOUND,
             f"no dead letter {', '.join(sorted(missing))}; see `headrace dead-letters list`",
         )
+
+
+def _moment(at: datetime | None) -> str:
+    return "" if at is None else at.isoformat(timespec="seconds")
 
 
 def _bytes(content: bytes | None) -> str:

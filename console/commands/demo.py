@@ -59,6 +59,13 @@ def demo(
     exit_after: Annotated[
         ExitAfter | None, typer.Option(help="End by itself: for timing and tests.")
     ] = None,
+    console: Annotated[
+        bool | None,
+        typer.Option(
+            "--console/--no-console",
+            help="Serve the web console too; by default where the demo does not end by itself.",
+        ),
+    ] = None,
 ) -> None:
     """Run everything and show it: a feed goes in, sentiment and alerts come out, live.
 
@@ -71,7 +78,8 @@ def demo(
     factor = parse_speed(speed)
     screen = sys.stdout.isatty() and not no_screen and not scope.json
     show = Show(scope, screen=screen, began=began, exit_after=exit_after)
-    asyncio.run(until_signal(show.run(factor, fresh=fresh), show.say))
+    served = exit_after is None if console is None else console
+    asyncio.run(until_signal(show.run(factor, fresh=fresh, console=served), show.say))
     show.summarise()
 
 
@@ -96,20 +104,38 @@ class Show:
         if not self._screen:
             output.say(as_json=self._scope.json)(message)
 
-    async def run(self, speed: float | None, *, fresh: bool) -> None:
+    async def run(self, speed: float | None, *, fresh: bool, console: bool) -> None:
         """Run until cancelled, or until what `exit_after` names."""
         from console import demo
         from console.stack import running
+        from web.address import link
 
         async with self._drawing():
             self.board.stage = "starting"
-            async with running(self._scope.settings(), self.say, fresh=fresh) as settings:
+            wanted = self._scope.settings()
+            console = console and self._can_listen(wanted)
+            async with running(wanted, self.say, fresh=fresh, console=console) as settings:
+                if console:
+                    self.board.notice = f"web console: {link(settings)}; Ctrl-C stops everything"
+                    self.say(self.board.notice)
                 async with demo.watching(settings, self.board, self._seen), self._told():
                     await demo.teach(settings, self.board)
                     self.board.stage = "live"
                     self.say("a model is live")
                     await self._replay(settings, speed)
                 self.board.stage = "stopping"
+
+    def _can_listen(self, settings: Settings) -> bool:
+        """Whether the web console's port is free; a demo goes on without it."""
+        from web.access import AccessError
+        from web.address import ListenError, listen
+
+        try:
+            listen(settings).close()
+        except (AccessError, ListenError) as error:
+            self.say(f"without the web console: {error}")
+            return False
+        return True
 
     async def _replay(self, settings: Settings, speed: float | None) -> None:
         from console import demo

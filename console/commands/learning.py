@@ -30,7 +30,11 @@ TRAIN_EPILOG = """Examples:
 
 headrace train --task sentiment --data train.csv --out models/mine
 
-headrace train --task my-task.toml --data t.csv --eval v.csv --recipe full --out m --minutes 30"""
+headrace train --task entities --data train.conll --eval testa.conll --recipe best --out m
+
+headrace train --task my-task.toml --data t.csv --eval v.csv --recipe full --out m --minutes 30
+
+torchrun --nproc-per-node 2 -m console.main train --task intents --data train.csv --out m"""
 
 EVALUATE_EPILOG = """Example:
 
@@ -41,19 +45,24 @@ headrace evaluate --model models/mine --data test.csv --json"""
 def train(
     scope: Scope,
     *,
-    data: Annotated[Path, typer.Option("--data", help="CSV: text, label, target if any.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="CSV: text, label, target if any; entities: CoNLL.")
+    ],
     out: Annotated[Path, typer.Option(help="New folder for the model.")],
     task: Annotated[str, typer.Option(help="Name of a task, or a task file.")] = "sentiment",
     evaluation: Annotated[
-        Path | None, typer.Option("--eval", help="CSV to judge by; else a part is held back.")
+        Path | None, typer.Option("--eval", help="File to judge by; else a part is held back.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML file.")] = "starter",
+    recipe: Annotated[
+        str, typer.Option(help="Name of a recipe (best: the strongest), or TOML.")
+    ] = "starter",
     minutes: Annotated[float | None, typer.Option(min=0.1, help="End within this time.")] = None,
 ) -> None:
-    """Train a model on a CSV file and leave it, exported and measured, in a folder.
+    """Train a model on a file of labels and leave it, exported and measured, in a folder.
 
-    A run that was killed goes on when the same command is given again. Services learn by
-    themselves from the topic labels.examples; this is for files.
+    A run that was killed goes on when the same command is given again. Several processes, also
+    on several hosts, train one model under torchrun. Services learn by themselves from the
+    topic labels.examples; this is for files.
     """
     from trainer.commands import train as run
     from trainer.progress import read
@@ -67,7 +76,8 @@ def train(
 
         with output.every(0.5, look):
             report = run(task, data, out=out, evaluation=evaluation, recipe=recipe, minutes=minutes)
-    _tell(scope, report)
+    if report is not None:  # else another process of ours reports
+        _tell(scope, report)
 
 
 @command(app, epilog=EVALUATE_EPILOG)
@@ -75,12 +85,14 @@ def evaluate(
     scope: Scope,
     *,
     model: Annotated[Path, typer.Option(help="Folder of the model.")],
-    data: Annotated[Path, typer.Option("--data", help="CSV: text, label, target if any.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="CSV: text, label, target if any; entities: CoNLL.")
+    ],
     precision: Annotated[
         Precision, typer.Option(help="auto is the one that would be served.")
     ] = Precision.AUTO,
 ) -> None:
-    """Measure a model on a labelled CSV file, through the graph that would serve it."""
+    """Measure a model on a labelled file, through the graph that would serve it."""
     from trainer.commands import evaluate as run
 
     _tell(scope, run(model, data, precision.value))
@@ -90,12 +102,16 @@ def _tell(scope: Scope, report: Report) -> None:
     if scope.json:
         output.line(report)
         return
+    from trainer.entity_metrics import beside
+
     low, high = report.accuracy_interval
     output.text(
         f"{report.n} rows: accuracy {report.accuracy:.4f} (95 %: {low:.4f} to {high:.4f}), "
         f"macro F1 {report.macro_f1:.4f}, calibration error {report.ece:.4f} "
         f"[{report.version} {report.precision}]"
     )
+    for line in beside(report):
+        output.text(line)
     output.table(
         "",
         ["label", "precision", "recall", "F1", "rows"],

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -24,7 +25,9 @@ class Role(StrEnum):
     KERNEL = "kernel"
     RELAY = "relay"
     AGENT = "agent"
+    ROLLOUT = "rollout"
     TRAINER = "trainer"
+    NOTIFY = "notify"
     CONSOLE = "console"
 
 
@@ -60,7 +63,7 @@ def up(
         str | None, typer.Option(help="Address of the web console; others need a password.")
     ] = None,
 ) -> None:
-    """Run everything in the foreground: broker, topics, kernel, relay, agents, trainer, console.
+    """Run everything in the foreground: broker, topics, kernel, relay, agents and the others.
 
     Without a cluster in the settings, an embedded Kafka broker is started in the data
     folder. Ctrl-C ends the services first and the broker last.
@@ -105,6 +108,7 @@ def ps(scope: Scope) -> None:
                     "since": one.since,
                     "last_exit": one.last_exit,
                     "log": one.log,
+                    "metrics": one.metrics,
                 }
             )
     elif not machine.running():
@@ -115,12 +119,51 @@ def ps(scope: Scope) -> None:
     else:
         output.table(
             "",
-            ["role", "pid", "state", "restarts", "since", "last exit"],
+            ["role", "pid", "state", "restarts", "since", "last exit", "metrics"],
             [
-                (one.role, one.pid, one.state, one.restarts, one.since, one.last_exit)
+                (one.role, one.pid, one.state, one.restarts, one.since, one.last_exit, one.metrics)
                 for one in services
             ],
         )
+
+
+Instances = Annotated[int, typer.Argument(min=0, max=16, help="Instances that shall run.")]
+Named = Annotated[str, typer.Argument(help="Name as `headrace ps` shows it.")]
+
+
+@command(app, epilog="Example:\n\nheadrace scale kernel 2")
+def scale(scope: Scope, *, service: Named, count: Instances) -> None:
+    """Run so many instances of a service; kernel, relay and agents share their partitions."""
+    _order(scope, "scale", service, count)
+
+
+@command(app, epilog="Example:\n\nheadrace stop finance.alerts")
+def stop(scope: Scope, *, service: Named) -> None:
+    """Stop a service, all its instances, until `headrace start` or the next `headrace up`."""
+    _order(scope, "stop", service)
+
+
+@command(app, epilog="Example:\n\nheadrace start finance.alerts")
+def start(scope: Scope, *, service: Named) -> None:
+    """Start a service that was stopped, with as many instances as it had."""
+    _order(scope, "start", service)
+
+
+def _order(
+    scope: Scope, verb: Literal["start", "stop", "scale"], service: str, count: int = 1
+) -> None:
+    """Give an order to the supervisor of the data folder."""
+    from streams import control
+
+    order = control.Order(verb=verb, service=service, count=count)
+    try:
+        said = asyncio.run(control.ask(scope.settings().data.absolute(), order))
+    except control.ControlError as error:
+        raise Failure(Exit.NOT_FOUND, str(error)) from error
+    if scope.json:
+        output.line({"service": service, "said": said})
+    else:
+        output.text(said)
 
 
 @command(app)
@@ -153,18 +196,21 @@ def lag(scope: Scope) -> None:
 def serve(
     scope: Scope,
     *,
-    role: Annotated[Role, typer.Argument(help="kernel, relay, agent, trainer or console.")],
+    role: Annotated[Role, typer.Argument(help="Which one; `agent` takes the agent's name.")],
     name: Annotated[str | None, typer.Argument(help="Name of the agent.")] = None,
 ) -> None:
     """Run one service until SIGTERM; `headrace up` starts them this way."""
     from console import logs
+    from streams.tracing import tracing
 
     settings = scope.cluster()
-    logs.configure(name or role.value, debug=scope.debug)
+    service = name or role.value
+    logs.configure(service, form=settings.log_format, debug=scope.debug)
     log = logging.getLogger("console.serve")
     log.info("starting with the cluster at %s", settings.bootstrap)
     try:
-        _service(role, name)(settings)
+        with tracing(service):
+            _service(role, name)(settings)
     except Exception as error:
         if explain(error) is None:
             log.exception("ended by an error")
@@ -173,24 +219,21 @@ def serve(
     log.info("ended")
 
 
+_MODULES: Final = {
+    Role.KERNEL: "kernel.service",
+    Role.RELAY: "streams.relay",
+    Role.ROLLOUT: "kernel.rollout_service",
+    Role.TRAINER: "trainer.service",
+    Role.NOTIFY: "web.notify.service",
+    Role.CONSOLE: "web.service",
+}
+
+
 def _service(role: Role, name: str | None) -> Callable[[Settings], None]:
     """What runs the service; only its own libraries are imported."""
-    if role is Role.KERNEL:
-        from kernel.service import run
-
+    if role in _MODULES:
+        run: Callable[[Settings], None] = import_module(_MODULES[role]).run
         return run
-    if role is Role.RELAY:
-        from streams.relay import run as run_relay
-
-        return run_relay
-    if role is Role.TRAINER:
-        from trainer.service import run as run_trainer
-
-        return run_trainer
-    if role is Role.CONSOLE:
-        from web.service import run as run_console
-
-        return run_console
     if name is None:
         raise Failure(Exit.USAGE, "serve agent needs the agent's name, e.g. finance.reader")
     from agents.service import run as run_agent
