@@ -25,6 +25,10 @@ if name == "relay":
     run(settings)
 elif name == "test.stubborn":
     from agents.runtime.worker import serve
+    import os
+    if "SLOW_STATES" in os.environ:
+        from tests.agents.stubborn import slow_states
+        slow_states(float(os.environ["SLOW_STATES"]))
     from streams.running import run_service
     from tests.agents.stubborn import Stubborn
     run_service(lambda: serve(settings, Stubborn()))

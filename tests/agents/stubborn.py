@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+import logging
+from typing import Any, ClassVar
 
 from agents.runtime import Agent, Context, Emit
+from agents.runtime.executor import Executor
 from schemas.events import FeedEvent, KernelRequest
 from schemas.topics import FEED_EVENTS, REQUESTS, Topic
+
+log = logging.getLogger(__name__)
 
 
 class Stubborn(Agent[FeedEvent, int]):
@@ -36,3 +41,16 @@ class Stubborn(Agent[FeedEvent, int]):
             cause=context.cause(0),
         )
         return (state or 0) + 1, [Emit(REQUESTS["bulk"], context.key or "", request)]
+
+
+def slow_states(seconds: float) -> None:
+    """Let every write of states say so in the log, and then take so long."""
+    write = Executor._write_states
+
+    async def slowly(executor: Any, dirty: Any) -> None:
+        if dirty:
+            log.info("writing %d states", len(dirty))
+            await asyncio.sleep(seconds)
+        await write(executor, dirty)
+
+    setattr(Executor, write.__name__, slowly)

@@ -62,10 +62,13 @@ def test_a_second_start_teaches_nothing_and_each_replay_is_answered_in_full(
     said = [line.get("message", "") for line in whole]
     assert not any("teaching" in message or "training" in message for message in said)
 
-    second = process("demo", *options, "--exit-after", "first-verdict", within_s=140)
+    console = ["--console", "--exit-after", "first-verdict"]
+    second = process("demo", *options, *console, within_s=140)
     assert second.code == 0, second.err
     again = second.lines()
     assert again[-1]["first_verdict_s"] > 0
+    links = [line["message"] for line in again if "web console" in line.get("message", "")]
+    assert any("/open?token=" in one or "port 8420" in one for one in links), links
     assert again[-1]["dead_letters"] == 0, "the same feed under new ids is no duplicate"
 
 

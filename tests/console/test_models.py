@@ -71,3 +71,35 @@ def test_promote_and_rollback_leave_one_live_version(console: Console, cluster: 
 
     assert console("models", "rollback").code == 0
     assert states(console) == {"v1": "live", "v2": "retired", "v3": "refused"}
+
+
+def test_a_version_is_tried_by_hand_and_the_history_tells_its_way(
+    console: Console, cluster: Settings
+) -> None:
+    asyncio.run(announce(cluster, version("w1", "live"), version("w2", "candidate")))
+    assert console("models", "shadow", "w2", "--hold").code == 0
+    assert "shadow (held)" in console("models", "list").out
+    tried = console("models", "canary", "w2", "--share", "0.25", "--reason", "on Monday")
+    assert (tried.code, "w2: canary 25% (on Monday)" in tried.out) == (0, True)
+
+    asyncio.run(announce(cluster, version("w3", "candidate")))
+    second = console("models", "canary", "w3")
+    assert (second.code, "w2 is the canary" in second.err) == (9, True)
+    live = console("models", "shadow", "w1")
+    assert (live.code, "live already" in live.err) == (9, True)
+
+    assert console("models", "refuse", "w2", "--reason", "slow").code == 0
+    again = console("models", "canary", "w2")
+    assert (again.code, "w2 was refused: slow" in again.err) == (9, True)
+    assert console("models", "standby", "w3").code == 0
+    assert states(console)["w3"] == "standby"
+
+    told = console("models", "history", "--task", "sentiment", "--json").lines()
+    way = [(one["state"], one["share"], one["reason"]) for one in told if one["version"] == "w2"]
+    assert way == [
+        ("candidate", 0.0, ""),
+        ("shadow", 0.0, "shadowed by hand"),
+        ("canary", 0.25, "on Monday"),
+        ("refused", 0.0, "slow"),
+    ]
+    assert "on Monday" in console("models", "history").out

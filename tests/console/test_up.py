@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 from streams.broker_folder import free_port
-from streams.machine import Machine
+from streams.machine import Machine, Service
 from tests.support.command import COMMAND, environment, headrace
 
 DEADLINE_S = 90.0
@@ -43,6 +45,14 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
+def _serves_metrics(service: Service) -> bool:
+    try:
+        with urllib.request.urlopen(service.metrics, timeout=5) as answer:  # noqa: S310  (ours)
+            return f'headrace_build_info{{service="{service.role}"' in answer.read().decode()
+    except OSError:
+        return False
+
+
 def test_up_runs_everything_once_and_ctrl_c_ends_services_first_and_the_broker_last(
     up: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -54,12 +64,19 @@ def test_up_runs_everything_once_and_ctrl_c_ends_services_first_and_the_broker_l
         "finance.reader",
         "finance.trends",
         "finance.alerts",
+        "rollout",
         "trainer",
         "console",
     }
     until(lambda: {one.role for one in machine.services() if one.state == "running"} == roles, up)
     relay = tmp_path / "data" / "logs" / "relay.log"
     until(lambda: "lane" in relay.read_text(), up)
+    until(lambda: all(_serves_metrics(one) for one in machine.services()), up)
+    listed = headrace("ps", "--json", *data).lines()
+    targets = json.loads((tmp_path / "data" / "prometheus.json").read_text())
+    assert {one["metrics"] for one in listed} == {
+        f"http://{found}/metrics" for one in targets for found in one["targets"]
+    }
 
     second = headrace("up", *data)
     assert second.code == 7

@@ -20,6 +20,8 @@ from schemas.topics import (
     OUTBOX,
     REQUESTS,
     RESULTS,
+    SHADOW,
+    SWAPS,
     Topic,
 )
 from streams.settings import Settings
@@ -95,7 +97,7 @@ def test_the_relay_writes_what_agents_say_through_the_outbox() -> None:
 
 def test_the_table_of_services_says_what_the_kernel_reads_and_writes() -> None:
     assert all(topic in KERNEL.reads for topic in REQUESTS.values())
-    assert KERNEL.writes == (RESULTS, DEAD_LETTERS)
+    assert KERNEL.writes == (RESULTS, SWAPS, SHADOW, DEAD_LETTERS)
 
 
 def test_a_dead_letter_has_room_for_the_largest_record_of_any_topic_that_is_read() -> None:

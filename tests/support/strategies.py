@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, timedelta, timezone
 from functools import cache
 from types import NoneType, UnionType
@@ -53,6 +54,8 @@ def _value(hint: Any) -> st.SearchStrategy[Any]:
             found = st.sampled_from(inside)
         case origin if origin is list:
             found = st.lists(_value(inside[0]), max_size=4)
+        case origin if origin is tuple and inside[-1] is Ellipsis:
+            found = st.lists(_value(inside[0]), max_size=4).map(tuple)
         case origin if origin is tuple:
             found = st.tuples(*(_value(one) for one in inside))
         case _:
@@ -64,10 +67,14 @@ def _bounded(base: Any, metas: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     bounds: dict[str, Any] = {
         name: value
         for meta in metas
-        for name in ("ge", "le", "min_length", "max_length")
+        for name in ("ge", "gt", "le", "min_length", "max_length")
         if (value := getattr(meta, name)) is not None
     }
     if base is int:
         return st.integers(bounds.get("ge"), bounds.get("le"))
+    if base is float:
+        return st.floats(
+            bounds.get("ge", bounds.get("gt")), bounds.get("le"), exclude_min="gt" in bounds
+        ).filter(math.isfinite)
     longest = min(bounds.get("max_length", 50), 50)
     return st.text(min_size=bounds.get("min_length", 0), max_size=longest)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.tasks import SENTIMENT
 from tests.support.easy_labels import easy_rows
-from trainer import dataset
+from trainer import dataset, files
 from trainer.dataset import Row
 from trainer.errors import DataError, TrainerError
 
@@ -96,6 +96,6 @@ def test_a_csv_without_a_column_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\nfine,positive\n")
     with pytest.raises(TrainerError, match="lacks the column target"):
-        dataset.read_csv(path, SENTIMENT)
+        files.read_csv(path, SENTIMENT)
     with pytest.raises(TrainerError, match="cannot be read"):
-        dataset.read_csv(tmp_path / "none.csv", SENTIMENT)
+        files.read_csv(tmp_path / "none.csv", SENTIMENT)

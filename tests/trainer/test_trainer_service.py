@@ -73,7 +73,9 @@ async def test_labels_become_a_live_version_though_the_store_was_away_and_two_tr
 
     folder = artefact.fetch(live.artefact, live.digest, tmp_path)
     driver = Classifier.load(folder)
-    scores = driver.forward(driver.tokenize(["Kelmont shares plunge on weak sales"], ["Kelmont"]))
+    scores = driver.probabilities(
+        driver.tokenize(["Kelmont shares plunge on weak sales"], ["Kelmont"])
+    )
     assert driver.labels[scores[0].argmax()] == "negative"
     manifest = artefact.read(folder)
     assert manifest.agreement["fp32"] >= 0.999

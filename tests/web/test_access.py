@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from streams.broker_folder import free_port
 from streams.settings import Settings
+from tests.support.command import environment
 from web.access import Access, AccessError, TooManyTriesError, may_listen
 from web.address import ListenError, link, listen
 
@@ -126,3 +129,21 @@ def test_a_port_that_is_taken_is_said_with_what_to_do(tmp_path: Path) -> None:
         held.listen()
         with pytest.raises(ListenError, match="--console-port"):
             listen(taken)
+
+
+def test_processes_that_change_the_book_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, sys\n"
+        "from web.access import Access\n"
+        "access = Access(pathlib.Path(sys.argv[1]))\n"
+        "for number in range(20):\n"
+        "    access.make_token(f'{sys.argv[2]}-{number}', 'viewer')\n"
+    )
+    running = [
+        subprocess.Popen(  # noqa: S603  (our own program)
+            [sys.executable, "-c", program, str(tmp_path), name], env=environment()
+        )
+        for name in ("one", "two", "three")
+    ]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert len(Access(tmp_path).tokens()) == 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from console.supervisor import Spec
 from schemas.topics import FEED_EVENTS
+from streams.machine import Machine
+from tests.console.test_supervisor import SLEEPER, pid_of, supervised
+from tests.console.test_supervisor import until as until_async
 from tests.web.conftest import Site
 from web.access import Access, folder
 
@@ -43,6 +48,8 @@ CHANGES: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/v1/dead-letters/replay", {"ids": ["x"]}),
     ("POST", "/v1/dead-letters/x/copy", {"value": "{}"}),
     ("POST", "/v1/services/kernel/restart", {}),
+    ("POST", "/v1/services/kernel/stop", {}),
+    ("PUT", "/v1/services/kernel/instances", {"count": 2}),
     ("PUT", "/v1/users/x", {"role": "viewer", "password": "long enough it is"}),
     ("DELETE", "/v1/users/x", {}),
     ("POST", "/v1/tokens", {"name": "x", "role": "viewer"}),
@@ -225,7 +232,11 @@ def test_an_alert_that_was_acknowledged_says_by_whom(operator: httpx.Client, sit
 
 def test_a_dead_letter_is_replayed_once(operator: httpx.Client) -> None:
     letters = operator.get("/v1/dead-letters").json()["letters"]
-    wanted = next(one for one in letters if one["error_class"] == "empty-text")
+    wanted = next(
+        one
+        for one in letters
+        if (one["error_class"], one["source_topic"]) == ("empty-text", FEED_EVENTS.name)
+    )
     full = operator.get(f"/v1/dead-letters/{wanted['id']}").json()
     assert full["source"]["topic"] == FEED_EVENTS.name
     body = {"ids": [wanted["id"]]}
@@ -303,3 +314,24 @@ def test_a_body_that_makes_no_sense_is_refused_at_the_door(
     operator: httpx.Client, body: dict[str, Any]
 ) -> None:
     assert operator.post("/v1/verdicts", json=body).status_code == 422
+
+
+async def test_an_operator_scales_and_stops_a_service_of_this_machine(
+    site: Site, operator: httpx.Client
+) -> None:
+    machine = Machine(site.settings.data)
+    gone = await asyncio.to_thread(operator.post, "/v1/services/relay/stop")
+    assert gone.status_code == 404, "no supervisor runs here yet"
+    async with supervised(machine, Spec("relay", SLEEPER, scalable=True)):
+        await until_async(lambda: pid_of(machine, "relay") > 0)
+        path = "/v1/services/relay/instances"
+        scaled = await asyncio.to_thread(operator.put, path, json={"count": 2})
+        assert scaled.json() == {"said": "relay: 2 running"}
+        await until_async(lambda: pid_of(machine, "relay-2") > 0)
+        stopped = await asyncio.to_thread(operator.post, "/v1/services/relay/stop")
+        assert stopped.json() == {"said": "relay is stopped"}
+        assert pid_of(machine, "relay") == 0
+        itself = await asyncio.to_thread(operator.post, "/v1/services/console/stop")
+        assert itself.status_code == 422
+    entries = await asyncio.to_thread(lambda: operator.get("/v1/audit").json())
+    assert ("operator", "scale") in {(one["who"], one["action"]) for one in entries}

@@ -167,3 +167,27 @@ def test_wild_searches_match_only_what_begins_with_them(
     assert reader.tickers(search) == []
     assert reader.verdicts(Filters(ticker=search)) == []
     assert reader.thread(search) == []
+
+
+def test_a_hundred_thousand_tickers_are_searched_by_an_index(index: Index, reader: Reader) -> None:
+    count = 100_000
+    batch = digest([])
+    batch.tickers = {f"t{number:06}": [number, 0, 0] for number in range(count)}
+    index.apply(batch)
+    assert reader.totals()["tickers"] == count
+    assert [one["thread"] for one in reader.tickers(limit=2)] == ["t099999", "t099998"]
+    found = reader.tickers("t01234", limit=500)
+    assert [one["thread"] for one in found] == [f"t01234{digit}" for digit in range(9, -1, -1)]
+    assert reader.tickers("T01234", offset=9)[0]["thread"] == "t012340"
+    assert reader.tickers("%") == []
+    asked: list[str] = []
+    seen = reader._connection()
+    seen.set_trace_callback(asked.append)
+    reader.tickers("t01234")
+    reader.tickers()
+    seen.set_trace_callback(None)
+    by_name, by_count = (
+        [row["detail"] for row in seen.execute(f"explain query plan {one}")] for one in asked
+    )
+    assert by_name[0].startswith("SEARCH tickers USING INDEX tickers_name"), by_name
+    assert by_count == ["SCAN tickers USING INDEX tickers_n"], by_count
