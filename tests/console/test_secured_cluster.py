@@ -96,7 +96,8 @@ def test_services_and_commands_work_over_tls_with_a_password(
     try:
         watch = ["read", "kernel.requests.standard", "--jsonl", "--limit", "2"]
         found = headrace(secured, *watch).stdout.splitlines()
-        assert [orjson.loads(line)["key"] for line in found] == ["ALDR", "DRFT"]
+        # Two keys, perhaps two partitions: between them there is no order.
+        assert {orjson.loads(line)["key"] for line in found} == {"ALDR", "DRFT"}
         assert all(service.poll() is None for service in services)
     finally:
         for service in services:

@@ -333,5 +333,9 @@ async def test_an_operator_scales_and_stops_a_service_of_this_machine(
         assert pid_of(machine, "relay") == 0
         itself = await asyncio.to_thread(operator.post, "/v1/services/console/stop")
         assert itself.status_code == 422
-    entries = await asyncio.to_thread(lambda: operator.get("/v1/audit").json())
-    assert ("operator", "scale") in {(one["who"], one["action"]) for one in entries}
+
+    def audited() -> bool:
+        entries = operator.get("/v1/audit").json()
+        return ("operator", "scale") in {(one["who"], one["action"]) for one in entries}
+
+    await asyncio.to_thread(until, audited, "the audit shows it")
