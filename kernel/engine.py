@@ -19,9 +19,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import Final, Protocol
@@ -36,12 +35,11 @@ from kernel.drivers.base import (
     Output,
 )
 from kernel.drivers.encoding import Encoding
+from kernel.jobs import EngineStats, Job, Scoring, Verdict, resolve
 from kernel.passes import HungError, Passes
 from kernel.scheduler import FILL_TOKENS, Request, Scheduler
 from schemas.errors import ErrorClass, Unanswerable
-from schemas.events import KernelRequest, KernelTimings
-from schemas.topics import Urgency
-from streams.distribution import Distribution
+from schemas.events import KernelRequest
 
 log = logging.getLogger(__name__)
 
@@ -67,74 +65,8 @@ class Drivers(Protocol):
         """The driver that answers a request, waiting until there is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a model says to one request."""
-
-    outcome: Outcome
-    version: str
-    precision: str
-    cached: bool
-    timings: KernelTimings
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request on its way through the stages."""
-
-    request: KernelRequest
-    urgency: Urgency
-    lane: Hashable
-    """What commits together with it: a partition."""
-    arrived: float
-    deadline: float | None
-    """As `arrived`, on the monotonic clock."""
-    verdict: asyncio.Future[Verdict | None]
-    """None: its deadline came first."""
-    scoring: Scoring | None = None
-    waiting: Request[Driver, Job] | None = None
-    """Its entry in the scheduler."""
-
-
-@dataclass(slots=True, eq=False)
-class Scoring:
-    """One input to be scored, and every request that waits for it."""
-
-    key: bytes
-    driver: Driver
-    jobs: list[Job]
-    encoding: Encoding | None = None
-    taken: bool = False
-    """A batch holds it."""
-    part: Encoding | None = None
-    """The windows that are scored next: all of them, but for long texts."""
-    said: Output = ()
-    """To the windows before these, of long texts."""
-
-
 _Pass = tuple[Driver, list[Scoring], list[Output] | Exception, float, float]
 """Model, batch, outputs or what went wrong, when it began, seconds."""
-
-
-@dataclass(slots=True)
-class EngineStats:
-    """Counters since the start."""
-
-    batches: int = 0
-    tokens: int = 0
-    """Tokens scored, without padding."""
-    padded_tokens: int = 0
-    forward_s: Distribution = field(default_factory=Distribution)
-    """Of each pass."""
-    shared: int = 0
-    """Requests answered by the pass of another one that was already waiting."""
-    expired: int = 0
-    hung: int = 0
-    """Passes without an answer in time."""
-    exhausted: int = 0
-    """Passes that wanted more memory than there was."""
-    queued: int = field(default=0)
-    """Requests ready and not yet taken by a batch."""
 
 
 class Engine:
@@ -245,7 +177,7 @@ class Engine:
             )
             outcome = self.cache.get(key)
             if outcome is not None:
-                _resolve(job, driver, outcome, began=now, forward_ms=0.0, cached=True)
+                resolve(job, driver, outcome, began=now, forward_ms=0.0, cached=True)
                 continue
             scoring = self._scorings.get(key)
             if scoring is None:
@@ -394,7 +326,7 @@ class Engine:
             self._done(scoring)
             self.cache.put(scoring.key, outcome)
             for place, job in enumerate(scoring.jobs):
-                _resolve(
+                resolve(
                     job, driver, outcome, began=began, forward_ms=seconds * 1000, cached=place > 0
                 )
         return True
@@ -485,21 +417,3 @@ def _encode(
             return [error]
         each = zip(texts, targets, strict=True)
         return [_encode(driver, [text], [target])[0] for text, target in each]
-
-
-def _resolve(
-    job: Job,
-    driver: Driver,
-    outcome: Outcome,
-    *,
-    began: float,
-    forward_ms: float,
-    cached: bool,
-) -> None:
-    if job.verdict.done():  # a lane that closed has cancelled its requests
-        return
-    # A request may join a pass that has already begun: it has waited for nothing.
-    timings = KernelTimings(
-        queued_ms=round(max(0.0, began - job.arrived) * 1000, 3), forward_ms=round(forward_ms, 3)
-    )
-    job.verdict.set_result(Verdict(outcome, driver.version, driver.precision, cached, timings))

@@ -21,7 +21,8 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from kernel.cache import ResultCache
 from kernel.coverage import Coverage
 from kernel.drivers.base import Driver
-from kernel.engine import Engine, Job, Verdict
+from kernel.engine import Engine
+from kernel.jobs import Job, Verdict
 from kernel.loading import open_version
 from kernel.service import check_text, result_of
 from schemas.envelope import Position, decode

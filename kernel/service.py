@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from kernel.cache import ResultCache
 from kernel.drivers import device
-from kernel.engine import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Engine, Job, Verdict
+from kernel.engine import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Engine
+from kernel.jobs import Job, Verdict
 from kernel.metrics import engine_samples
 from kernel.models import Models
 from kernel.scheduler import FILL_TOKENS

@@ -19,7 +19,8 @@ from kernel.drivers.classifier import Classifier
 from kernel.drivers.encoding import Encoding
 from kernel.drivers.graph import GraphDriver
 from kernel.drivers.tokens import TokenClassifier
-from kernel.engine import MIN_BUDGET, Engine, Job, Verdict
+from kernel.engine import MIN_BUDGET, Engine
+from kernel.jobs import Job, Verdict
 from kernel.passes import StuckError
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import KernelRequest
