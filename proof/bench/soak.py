@@ -13,8 +13,7 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from proof.bench.kernel import Wanted
 from proof.bench.percentiles import offer, schedule, summary
 from proof.bench.stand import Say, Service, Stand, lanes_open, request, requests, stand
 from proof.bench.texts import Question
+from proof.beside import beside
 from schemas.events import ModelVersion
 from schemas.topics import REQUESTS
 from streams import cluster
@@ -39,6 +39,10 @@ SPANS: Final = 12
 SWAPS: Final = 16
 """Of the run, evenly spread: both versions are loaded long before the warm-up ends."""
 LINGER_S: Final = 30.0
+NEAR_SWAP_S: Final = (-0.5, 1.5)
+"""What was to be sent in this span around a promotion counts as near the swap."""
+BEFORE_SWAP_S: Final = (-8.0, -2.0)
+"""What near ones are compared with."""
 
 
 @dataclass(slots=True)
@@ -53,6 +57,8 @@ class _Watch:
     duplicates: int = 0
     cached: int = 0
     versions: set[str] = field(default_factory=set)
+    swapped: list[float] = field(default_factory=list)
+    """When each promotion began, on the monotonic clock."""
 
 
 async def main(
@@ -78,9 +84,11 @@ async def main(
             watch = _Watch()
             async with (
                 answers.reader(where.settings) as reader,
-                _beside(_read(reader, watch)),
-                _beside(_look(kernel, where, watch)),
-                _beside(_swap(where, versions, minutes * 60 / SWAPS)),
+                beside(
+                    _read(reader, watch),
+                    _look(kernel, where, watch),
+                    _swap(where, versions, minutes * 60 / SWAPS, watch),
+                ),
             ):
                 began = await _feed(where, asked, times, watch, say)
                 with contextlib.suppress(TimeoutError):
@@ -99,6 +107,7 @@ async def main(
         "versions_seen": sorted(watch.versions),
         "cache_mb": CACHE_MB,
         "cache_hits": int(readings.total("headrace_kernel_cache_hits_total")),
+        "swap_delay": _swap_delay(watch),
         **_drift(watch, began, minutes * 60),
     }
 
@@ -161,23 +170,34 @@ async def _look(kernel: Service, where: Stand, watch: _Watch) -> None:
         await asyncio.sleep(1)
 
 
-async def _swap(where: Stand, versions: Sequence[ModelVersion], every_s: float) -> None:
+async def _swap(
+    where: Stand, versions: Sequence[ModelVersion], every_s: float, watch: _Watch
+) -> None:
     number = 0
     while True:
         await asyncio.sleep(every_s)
+        watch.swapped.append(time.monotonic())
         await where.promote(versions[number % len(versions)])
         number += 1
 
 
-@asynccontextmanager
-async def _beside(work: Any) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+def _swap_delay(watch: _Watch) -> dict[str, Any]:
+    """Latencies of what was sent around a promotion, against those of the same time without one."""
+
+    def around(span: tuple[float, float]) -> dict[str, Any]:
+        ms = [
+            late
+            for at, late in watch.latencies
+            if any(span[0] <= at - swap < span[1] for swap in watch.swapped)
+        ]
+        return summary(ms, histogram=False)
+
+    near, before = around(NEAR_SWAP_S), around(BEFORE_SWAP_S)
+    return {
+        "near_ms": near,
+        "before_ms": before,
+        "p99_more_ms": round(near["p99"] - before["p99"], 1),
+    }
 
 
 def _drift(watch: _Watch, began: float, seconds: float) -> dict[str, Any]:
