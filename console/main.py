@@ -10,6 +10,7 @@ import typer
 from console import logs
 from console.commands import (
     bench,
+    bench_people,
     chaos,
     dead_letters,
     demo,
@@ -54,6 +55,7 @@ for module in (
     label,
     doctor,
     bench,
+    bench_people,
     chaos,
 ):
     app.add_typer(module.app)

@@ -22,6 +22,7 @@ from streams.lag import Lag, lags
 from streams.machine import Machine
 from streams.settings import Settings
 from trainer import progress
+from web import gpus
 from web.queries import Row, now_ms
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Gauges:
             "cores": psutil.cpu_count(),
             "memory_percent": memory.percent,
             "memory_gib": round(memory.total / 2**30, 1),
+            "gpus": await asyncio.to_thread(gpus.readings),
         }
         status = progress.read(self.settings.data / "runs" / "current.json")
         if status is not None and status.loss is not None:

@@ -59,7 +59,7 @@ def main(
     from proof.bench.main import main as run
 
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        figures = asyncio.run(run(feed, limit, Path(folder), _progress(scope)))
+        figures = asyncio.run(run(feed, limit, Path(folder), progress(scope)))
     output.line(figures)
 
 
@@ -416,7 +416,7 @@ def _measure(scope: Scope, name: str, run: Run, model: Path | None, out: Path | 
     from proof.bench.everything import save, scratch
     from proof.bench.stand import starter_model
 
-    say = _progress(scope)
+    say = progress(scope)
     needs_model = name != "agents"
     with scratch() as folder:
         try:
@@ -435,7 +435,7 @@ async def _awaited(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     return await work
 
 
-def _progress(scope: Scope) -> output.Say:
+def progress(scope: Scope) -> output.Say:
     """Progress goes to standard error, where somebody watches."""
     return (lambda _: None) if scope.json else _told
 

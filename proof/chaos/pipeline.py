@@ -10,6 +10,7 @@ import msgspec
 import orjson
 
 from proof.chaos import derived
+from proof.chaos.checker import Check
 from proof.chaos.feeder import Event
 from proof.chaos.history import Announced, Isolation, Seen, Source, Stage, Verdict
 from proof.chaos.observer import Observer
@@ -67,7 +68,7 @@ class Pipeline:
         self.feed = FEED_EVENTS.name
         self.watched = [topic.name for topic in (RESULTS, DEAD_LETTERS, TRENDS, ALERTS)]
         self.topics = [self.feed, REQUESTS["standard"].name, OUTBOX.name, *self.watched]
-        self.checks = derived.CHECKS
+        self.checks: tuple[Check, ...] = derived.CHECKS
         self._seed = seed
         self._begin = datetime.now(UTC) - _SPAN
         self._step = _SPAN / max(expected, 1)
@@ -94,7 +95,7 @@ class Pipeline:
         )
         value, headers = envelope.encode(event, "chaos")
         key = f"s{chance.randrange(64)}".encode()
-        return Event(name, _message(key, value, headers, len(about), "result"))
+        return Event(name, expecting(key, value, headers, len(about), "result"))
 
     def poison(self, number: int, how: str = "") -> Event:
         """An event that ends as a dead letter; without `how`, of each kind in turn."""
@@ -120,7 +121,7 @@ class Pipeline:
             value = None
         headers = [("ce_id", name.encode())]
         key = f"s{chance.randrange(64)}".encode()
-        return Event(name, _message(key, value, headers, 1, "dead-letter"))
+        return Event(name, expecting(key, value, headers, 1, "dead-letter"))
 
     def _ticker(self, number: int) -> str:
         return f"CHA{number % TICKERS:02}"
@@ -192,9 +193,10 @@ class Pipeline:
         return [*raw, *seen, *live]
 
 
-def _message(
+def expecting(
     key: bytes, value: bytes | None, headers: list[tuple[str, bytes]], owed: int, wanted: Verdict
 ) -> Message:
+    """A record of the feed that says how many answers it is owed, and of which kind."""
     expects = [(_OWED, str(owed).encode()), (_WANTED, wanted.encode())]
     return Message(FEED_EVENTS.name, key, value, [*headers, *expects])
 

@@ -98,14 +98,14 @@ async def run(
     feeding = asyncio.create_task(feeder.run())
     following = asyncio.create_task(observer.follow(scenario.watched))
     try:
-        await _works(observer, scenario)
+        await works(observer, scenario)
         attacking = asyncio.create_task(attack.run(plan))
         await asyncio.sleep(options.minutes * 60)
         await attacking
         feeder.stop()
         await feeding
         say(f"{len(feeder.sent)} events sent; waiting for rest")
-        behind = await _rest(system.settings, observer, options.rest_s)
+        behind = await rest(system.settings, observer, options.rest_s)
     finally:
         for task in (feeding, following):
             task.cancel()
@@ -165,7 +165,7 @@ def _count(report: Report, history: History, feed: str) -> None:
     )
 
 
-async def _works(observer: Observer, scenario: Scenario) -> None:
+async def works(observer: Observer, scenario: Scenario) -> None:
     """Wait for the first answer of every stage: what never worked cannot be broken."""
     missing = {stage.name for stage in scenario.stages}
     looked = 0
@@ -182,7 +182,7 @@ async def _works(observer: Observer, scenario: Scenario) -> None:
         ) from error
 
 
-async def _rest(settings: Settings, observer: Observer, patience_s: float) -> list[Behind]:
+async def rest(settings: Settings, observer: Observer, patience_s: float) -> list[Behind]:
     """Wait until nothing is left to do; who is behind where that does not come."""
     quiet, seen, behind = 0, -1, [Behind("the cluster does not answer", "", 0, 0, 0)]
     deadline = time.monotonic() + patience_s

@@ -224,6 +224,11 @@ class _Operations:
                 f"CPU {machine['cpu_percent']:.0f} % of {machine['cores']} cores, memory "
                 f"{machine['memory_percent']:.0f} % of {machine['memory_gib']} GiB"
             )
+            facts += [
+                f"GPU {one['number']} ({one['name']}): {one['busy_percent']} % busy, "
+                f"{one['memory_gib']} of {one['of_gib']} GiB"
+                for one in machine["gpus"]
+            ]
         if facts == self._seen.get("facts"):
             return
         self._seen["facts"] = facts

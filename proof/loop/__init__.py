@@ -1,0 +1,1 @@
+"""The closed loop, told over the whole product: corrections, wrong labels, a false friend."""
