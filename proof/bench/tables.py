@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from proof.bench import capacity, transactions
-
-Figures = Mapping[str, Any]
-Saved = Mapping[str, Figures]
-"""By name of the benchmark: what its JSON file holds."""
+from proof.bench.markdown import Figures, Saved, ratio, table
+from proof.bench.people_tables import consoles, loops, soaking
 
 
 def facts(saved: Saved) -> str:
@@ -368,46 +366,6 @@ def _p50_p99(latency: Figures | None) -> str:
     return f"{latency['p50']:g}; {latency['p99']:g}" if latency else "unmeasured"
 
 
-def soaking(saved: Saved) -> str:
-    """What a long run showed."""
-    x = saved["soak"]
-    return table(
-        ("", ""),
-        (
-            ("minutes; offered texts/s", f"{x['minutes']:g}; {x['offered_per_s']}"),
-            ("sent; lost; doubled", f"{x['sent']:,}; {x['lost']}; {x['duplicates']}"),
-            ("swaps of the model; answers from the cache", f"{x['swaps']}; {x['cache_hits']:,}"),
-            (
-                "kernel resident after warm-up; at the end, MB",
-                f"{x['kernel_mb_after_warm_up']}; {x['kernel_mb_at_the_end']}",
-            ),
-            ("**memory growth** (bound: 2 %)", f"**{x['memory_growth']:.1%}**"),
-            (
-                "drift of p50; p99, second half against first",
-                f"{x['p50_drift']:+.1%}; {x['p99_drift']:+.1%}",
-            ),
-        ),
-    )
-
-
-def ratio(over: float, under: float) -> float:
-    """Rounded to two places; 0 where there is nothing to compare with."""
-    return round(over / under, 2) if under else 0.0
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; all columns but the first are set to the right."""
-    rule = ["---", *["---:"] * (len(columns) - 1)]
-    lines = [columns, rule, *rows]
-    return "".join("| " + " | ".join(_cell(cell) for cell in row) + " |\n" for row in lines)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.1f}" if abs(value) >= 1_000 else f"{value:g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
 TABLES: Final[dict[str, tuple[tuple[str, ...], Callable[[Saved], str]]]] = {
     "machine": ((), facts),
     "ceiling": (("ceiling",), ceilings),
@@ -424,5 +382,7 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], Callable[[Saved], str]]]] = {
     "plans": (("scale", "agents", "transactions", "kernel-int8"), plans),
     "soak": (("soak",), soaking),
     "peers": (("peers",), peers),
+    "loop": (("loop",), loops),
+    "console": (("console",), consoles),
 }
 """By the marker's name: the figures that it needs, and what makes the text."""

@@ -23,6 +23,11 @@ SOAK = {
     "memory_growth": 0.01,
     "p50_drift": -0.02,
     "p99_drift": 0.05,
+    "swap_delay": {
+        "near_ms": {"p50": 31.0, "p99": 99.0},
+        "before_ms": {"p50": 30.0, "p99": 90.0},
+        "p99_more_ms": 9.0,
+    },
     "spans": [
         {"from_s": 0.0, "kernel_mb": 300.0, "p50": 30.0, "p99": 90.0},
         {"from_s": 60.0, "kernel_mb": 303.0, "p50": 30.0, "p99": 91.0},
