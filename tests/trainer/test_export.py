@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -80,6 +82,23 @@ def test_int8_stays_close_though_one_dimension_of_one_token_is_loud(
     assert np.abs(exact - coded)[:, quiet].mean() < error * np.abs(exact)[:, quiet].mean()
     kinds = {node.op_type for node in onnx.load(str(target)).graph.node}
     assert "MatMulIntegerToFloat" in kinds
+
+
+@given(st.integers(0, 2**31), st.floats(1e-6, 1e6), st.integers(1, 40))
+def test_two_products_with_a_weight_fit_in_sixteen_bits_on_any_processor(
+    seed: int, size: float, channels: int
+) -> None:
+    weights = np.random.default_rng(seed).standard_t(2, (64, channels)).astype(np.float32)
+    weights *= np.float32(size)
+    codes, scale = quantise.coded(weights)
+    widest = np.abs(codes.astype(np.int64)).max()
+    assert 2 * 255 * widest < 2**15
+    plain = np.abs(weights).max(axis=0) / 64
+    kept, lost = (
+        np.square(given * step - weights).sum()
+        for given, step in ((codes, scale), (np.rint(weights / plain), plain))
+    )
+    assert kept <= lost * 1.0001
 
 
 def _flat(feed: dict[str, NDArray[np.float32] | NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
