@@ -25,6 +25,7 @@ from kernel.served import Choice, Served, position_of
 from schemas.events import KernelRequest, ModelState, ModelVersion
 from schemas.tasks import TASKS
 from streams.settings import Settings
+from streams.together import together
 
 log = logging.getLogger(__name__)
 
@@ -181,9 +182,7 @@ class Models:
 
     async def follow(self) -> None:
         """Read the registry and put in force what it says, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_registry())
-            tasks.create_task(self._keep_in_force())
+        await together(self._follow_registry(), self._keep_in_force())
 
     async def _follow_registry(self) -> None:
         async for known in registry.states(self._settings, follow=True):

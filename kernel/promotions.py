@@ -8,7 +8,6 @@ one looked is therefore seen, and who was fenced between reading and writing wri
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -22,6 +21,7 @@ from schemas.events import ModelVersion
 from schemas.ids import model_key
 from schemas.topics import MODELS
 from streams import cluster, reading
+from streams.closing import close
 from streams.settings import Settings
 
 _TRANSACTIONAL_ID: Final = "headrace.models"
@@ -214,8 +214,7 @@ async def _change(settings: Settings, decide: Decide, service: str) -> Sequence[
             async with producer.transaction():
                 await registry.announce(producer, changes, service)
     finally:
-        with contextlib.suppress(Exception):  # one that was fenced may not be able to
-            await asyncio.wait_for(producer.stop(), timeout=5)
+        await close(producer)
     await _until_visible(settings, changes)
     return changes
 

@@ -23,6 +23,7 @@ from schemas.events import ModelState, ModelVersion
 from schemas.ids import model_key
 from schemas.topics import MODELS
 from streams import cluster
+from streams.closing import close
 from streams.message import Message
 from streams.settings import Settings
 
@@ -96,7 +97,7 @@ async def states(settings: Settings, *, follow: bool) -> AsyncGenerator[Registry
             if await _read_on(consumer, known):
                 yield known
     finally:
-        await consumer.stop()
+        await close(consumer)
 
 
 async def _read_on(consumer: AIOKafkaConsumer, known: Registry) -> bool:

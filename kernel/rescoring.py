@@ -31,6 +31,7 @@ from schemas.events import KernelRequest, ModelVersion
 from schemas.ids import rescored_id
 from schemas.topics import RESCORED
 from streams import cluster, reading
+from streams.closing import close
 from streams.committed import committed
 from streams.message import Message
 from streams.offset_ranges import OffsetRange
@@ -154,7 +155,7 @@ class _Run:
             for one in missing:
                 await self._answer(producer, one)
         finally:
-            await producer.stop()
+            await close(producer)
         return self._report
 
     async def _load(self, parts: Sequence[TopicPartition]) -> None:

@@ -31,6 +31,7 @@ from streams.lanes import Lanes
 from streams.message import Message
 from streams.running import run_service
 from streams.settings import Settings
+from streams.together import together
 
 SERVICE: Final = "kernel"
 _URGENCY: Final[dict[str, Urgency]] = {topic.name: urgency for urgency, topic in REQUESTS.items()}
@@ -255,11 +256,7 @@ async def serve(settings: Settings) -> None:
     )
     reads = (lambda: engine_samples(engine), lambda: lane_samples(SERVICE, lanes))
     with exposed(settings, SERVICE, *reads):
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(models.follow())
-            tasks.create_task(engine.run())
-            tasks.create_task(shadow.run())
-            tasks.create_task(lanes.run())
+        await together(models.follow(), engine.run(), shadow.run(), lanes.run())
 
 
 def run(settings: Settings) -> None:

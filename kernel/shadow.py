@@ -34,6 +34,7 @@ from schemas.events import KernelRequest, KernelResult, ShadowScore
 from schemas.ids import shadow_id
 from schemas.topics import SHADOW
 from streams import cluster
+from streams.closing import close
 from streams.message import Message
 from streams.settings import Settings
 
@@ -103,8 +104,7 @@ class Shadow:
                     log.warning("shadow scores are lost: %s: %s", type(error).__name__, error)
         finally:
             if producer is not None:
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(producer.stop(), timeout=5)
+                await close(producer)
 
     async def _work_off(self, producer: AIOKafkaProducer) -> None:
         loop = asyncio.get_running_loop()

@@ -21,6 +21,7 @@ from schemas.envelope import Position
 from schemas.events import DeadLetter, Replayed, SourceRecord
 from schemas.topics import DEAD_LETTERS, REPLAYS
 from streams import cluster, reading
+from streams.closing import close
 from streams.dead_letter import HEADER_REPLAY_OF
 from streams.message import Message
 from streams.settings import Settings
@@ -113,7 +114,7 @@ async def replay(settings: Settings, found: Sequence[Found]) -> dict[str, Outcom
             outcome |= {letter.id: "replayed" for letter in batch}
         return outcome
     finally:
-        await producer.stop()
+        await close(producer)
 
 
 async def _put_back(

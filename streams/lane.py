@@ -19,7 +19,6 @@ committed by a later one (docs/delivery.md shows what happens otherwise).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -34,11 +33,13 @@ from schemas.events import Cause
 from schemas.ids import group_id
 from streams import cluster, tracing
 from streams.bookmark import Bookmark
+from streams.closing import close
 from streams.committed import committed
 from streams.dead_letter import dead_letter, replayed_for
 from streams.distribution import Distribution
 from streams.message import Message
 from streams.settings import Settings
+from streams.together import together
 from streams.tracing import Hop
 
 log = logging.getLogger(__name__)
@@ -153,9 +154,7 @@ class Lane(Generic[Item]):
         """
         try:
             await self._open()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._fetch())
-                tasks.create_task(self._commit_finished())
+            await together(self._fetch(), self._commit_finished())
         finally:
             await self._close()
 
@@ -186,9 +185,7 @@ class Lane(Generic[Item]):
         self._in_flight.clear()
         # An open transaction is left to the next opener's InitProducerId: a producer
         # that failed may not be able to abort, and nothing of it is visible anyway.
-        for client in (self._consumer, self._producer):
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(client.stop(), timeout=5)
+        await close(self._consumer, self._producer)
 
     async def _fetch(self) -> None:
         while True:

@@ -19,6 +19,7 @@ from schemas.ids import group_id
 from streams.lane import Handler, Item, Lane, LaneStats
 from streams.membership import heartbeat_s, membership
 from streams.settings import Settings
+from streams.together import is_cancelled, see
 from streams.watchdog import Work, behind, watch
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Lanes(Generic[Item]):
                     await member.beat()
                     for task in (watching, *self._tasks.values()):
                         if task.done():
-                            task.result()  # it ends by a fault of ours alone
+                            see(task)  # it ends by a fault of ours alone
             finally:
                 watching.cancel()
                 await self._own(())
@@ -115,16 +116,14 @@ class Lanes(Generic[Item]):
             try:
                 await Lane(self._settings, partition, self._handler, stats).run()
             except Exception as error:  # noqa: BLE001  (whatever broke it, a new lane begins safely)
-                log.warning("lane %s closed: %s", partition, _cause_of(error))
+                log.warning("lane %s closed: %s: %s", partition, type(error).__name__, error)
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                log.warning("lane %s closed: a client was cancelled from within", partition)
             backoff = (
                 self._heartbeat_s if stats.commits > commits else min(backoff * 2, MAX_BACKOFF_S)
             )
             # At least a heartbeat: a zombie must learn that it lost the partition
             # before it opens again and fences the rightful owner.
             await asyncio.sleep(backoff * (1 + random.random() / 4))
-
-
-def _cause_of(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"

@@ -7,8 +7,6 @@ decided by the epoch of its producer (docs/delivery.md).
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -19,11 +17,11 @@ from aiokafka.structs import TopicPartition
 from schemas.ids import group_id
 from streams import cluster
 from streams.assignor import EachTopicSticky
+from streams.closing import close
 from streams.settings import Settings
 
 _HEARTBEATS_PER_SESSION: Final = 6
 _POLL_MS: Final = 500
-_LEAVE_S: Final = 5.0
 
 Own = Callable[[Collection[TopicPartition]], Awaitable[None]]
 """Called with everything that is owned from now on, whenever the group has shared it out anew."""
@@ -62,8 +60,7 @@ async def membership(
     try:
         yield Member(consumer)
     finally:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(consumer.stop(), timeout=_LEAVE_S)
+        await close(consumer)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -14,6 +14,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams import cluster
+from streams.closing import close
 from streams.settings import Settings
 
 Start = Literal["earliest", "latest"] | int | datetime
@@ -160,7 +161,7 @@ async def assigned(
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        await close(consumer)
 
 
 async def read(

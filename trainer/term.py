@@ -9,7 +9,6 @@ point leaves either nothing of a verdict or all of it, and its run goes on.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -22,6 +21,7 @@ from schemas.ids import group_id
 from schemas.tasks import TASKS
 from schemas.topics import LABELS
 from streams import cluster
+from streams.closing import close
 from streams.committed import committed
 from streams.dead_letter import dead_letter
 from streams.reading import partitions
@@ -71,9 +71,7 @@ class Term:
             while True:
                 await self._learn(await self._wait_for_labels())
         finally:
-            for client in (self._consumer, self._producer):
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(client.stop(), timeout=5)
+            await close(self._consumer, self._producer)
 
     async def _open(self) -> None:
         await self._producer.start()  # returns when a former trainer is fenced

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from streams.settings import Settings
+from streams.together import together
 from web.access import Access, folder
 from web.actions import Actions
 from web.gauges import Gauges
@@ -51,8 +51,6 @@ class Console:
     async def run(self) -> None:
         """Follow topics and gauges until cancelled."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.stream.run())
-                tasks.create_task(self.gauges.run())
+            await together(self.stream.run(), self.gauges.run())
         finally:
             await self.actions.close()

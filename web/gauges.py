@@ -21,6 +21,7 @@ from streams import cluster, reading
 from streams.lag import Lag, lags
 from streams.machine import Machine
 from streams.settings import Settings
+from streams.together import together
 from trainer import progress
 from web import gpus
 from web.queries import Row, now_ms
@@ -50,9 +51,7 @@ class Gauges:
 
     async def run(self) -> None:
         """Renew the readings until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._every(_SLOW_S, self._cluster))
-            tasks.create_task(self._every(_FAST_S, self._local))
+        await together(self._every(_SLOW_S, self._cluster), self._every(_FAST_S, self._local))
 
     async def _every(self, seconds: float, look: Any) -> None:
         while True:

@@ -118,6 +118,7 @@ async def serve(settings: Settings, agent: Agent[Any, Any]) -> None:
             await asyncio.gather(*tasks)
     except asyncio.CancelledError:
         log.info("%s: ends", agent.name)
+        raise
     finally:
         await _end(app, executor, outgoing, tasks)
 

@@ -15,6 +15,7 @@ from schemas.events import Delivery
 from schemas.ids import group_id
 from schemas.topics import ALERTS, DELIVERIES
 from streams import cluster, reading
+from streams.closing import close
 from streams.committed import committed
 from streams.message import Message
 from streams.settings import Settings
@@ -76,4 +77,4 @@ class Ledger:
 
     async def close(self) -> None:
         """End; an open transaction is aborted by the next owner."""
-        await self._producer.stop()
+        await close(self._producer)
