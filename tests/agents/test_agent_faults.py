@@ -185,6 +185,7 @@ async def test_state_survives_restart_and_offsets_reach_the_end_past_transaction
     worker = start(cluster, NAME)
     async with feeding(cluster, tickers) as finish:
         await goes_on(cluster, tickers)
+        await is_written_more_than_once(cluster, "A0")
         first = await finish()
     await reaches(cluster, tickers, first)
     await committed_to_the_end(cluster)
@@ -211,6 +212,15 @@ async def states(settings: Settings, ticker: str) -> list[Record]:
     return [record for record in found if record.key == ticker.encode()]
 
 
+async def is_written_more_than_once(settings: Settings, ticker: str) -> None:
+    """Wait until the changelog holds two states: only then is one of them the older one."""
+
+    async def twice() -> bool:
+        return len({record.json()[0] for record in await states(settings, ticker)}) > 1
+
+    await topics.until(twice, f"two states of {ticker}", PATIENCE_S)
+
+
 async def last_state_offset(settings: Settings, ticker: str) -> int:
     """Source offset of the last state of a ticker on the changelog."""
     return int((await states(settings, ticker))[-1].json()[0])
@@ -225,8 +235,9 @@ async def write_late_state(settings: Settings, ticker: str) -> int:
         await producer.send_and_wait(CHANGELOG, first.value, first.key, partition=first.partition)
     finally:
         await producer.stop()
+    newer = (await states(settings, ticker))[-2].json()[0]
     older = await last_state_offset(settings, ticker)
-    assert older == first.json()[0]
+    assert older == first.json()[0] < newer
     return older
 
 
