@@ -44,6 +44,8 @@ class Entities:
     def __init__(self, rows: Iterable[tuple[str, list[str]]]) -> None:
         self._names: dict[str, list[str]] = {}
         self._by_first: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._firsts: dict[str, set[str]] = {}
+        """First words of a ticker's names: a text without any of them does not name it."""
         for given, names in rows:
             (ticker,) = normalise([given]) or [""]
             if not ticker:
@@ -55,6 +57,7 @@ class Entities:
                 for form in {words, tuple(word.upper() for word in words)}:
                     if form:
                         self._by_first.setdefault(form[0], []).append((form, ticker))
+                        self._firsts.setdefault(ticker, set()).add(form[0])
         for forms in self._by_first.values():
             forms.sort(key=lambda form: -len(form[0]))
 
@@ -123,6 +126,8 @@ class Entities:
         names = self._names.get(ticker)
         if not names:
             return ticker
+        if not any(first in text for first in self._firsts.get(ticker, ())):
+            return names[0]
         return next((words for known, words in self._named(text) if known == ticker), names[0])
 
 

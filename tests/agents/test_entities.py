@@ -79,3 +79,8 @@ def test_a_table_without_the_needed_columns_says_so(tmp_path: Path) -> None:
 def test_any_text_gives_distinct_targets_and_no_error(text: str, tickers: list[str]) -> None:
     found = [target.ticker for target in TABLE.find(text, tickers)]
     assert len(found) == len(set(found)) <= MAX_TARGETS
+
+
+def test_a_name_without_a_word_in_it_still_stands_for_its_ticker() -> None:
+    table = Entities([("NSTD", ["&"])])
+    assert [one.words for one in table.find("nothing of the kind", ["NSTD"])] == ["&"]
