@@ -52,14 +52,14 @@ def console_(
     out: Out = None,
 ) -> None:
     """Measure the web console: pages ready, answers shown, 2,000 events/s with 20 pages open."""
-    from proof.bench.console import NoBrowserError
+    from proof.bench.console import NotMeasuredError
     from proof.bench.console import main as run
     from proof.bench.everything import save, scratch
 
     with scratch() as folder:
         try:
             figures = asyncio.run(run(folder, progress(scope), results=results, seconds=seconds))
-        except NoBrowserError as error:
+        except NotMeasuredError as error:
             raise Failure(Exit.USAGE, str(error)) from error
     if out is not None:
         save(out, "console", figures)

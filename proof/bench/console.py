@@ -75,12 +75,12 @@ _SHOWN: Final = """
     }).observe(document.body, {childList: true, subtree: true});
 """
 """Keeps when each row of the grid was drawn, by partition and offset of its result."""
-_CLIENT: Final = re.compile(r'"client_id":\s*"([^"]+)"')
+_CLIENT: Final = re.compile(r"""['"]client_id['"]:\s*['"]([^'"]+)""")
 _LABELS: Final = ("negative", "neutral", "positive")
 
 
-class NoBrowserError(Exception):
-    """The benchmark needs Chromium and Playwright."""
+class NotMeasuredError(Exception):
+    """Something that the benchmark needs is missing; the message says what."""
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class _Page:
         async with session.get(f"{base}/") as answer:
             found = _CLIENT.search(await answer.text())
         if found is None:
-            raise NoBrowserError("the page does not name its client: another NiceGUI?")
+            raise NotMeasuredError("the page does not name its client: another NiceGUI?")
         socket = socketio.AsyncClient(reconnection=False, http_session=session)
 
         @socket.on("*")  # type: ignore[untyped-decorator]
@@ -141,7 +141,7 @@ async def main(
     """Measure in the empty `folder`; the figures, as `headrace bench console` prints them.
 
     Raises:
-        NoBrowserError: Chromium or Playwright is not installed.
+        NotMeasuredError: Chromium or Playwright is not installed.
     """
     _needs_browser()
     async with stand(folder, say) as where:
@@ -366,7 +366,7 @@ async def _loaded(
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
     if broken:
-        raise NoBrowserError(f"{len(broken)} pages did not stay open: {ended[0]!r}")
+        raise NotMeasuredError(f"{len(broken)} pages did not stay open: {ended[0]!r}")
     shares = sorted(cost.shares)
     return {
         "offered_per_s": round(sent / took, 1),
@@ -412,7 +412,7 @@ async def _session(folder: Path, where: Stand, base: str) -> aiohttp.ClientSessi
     said = await asyncio.to_thread(Installation(folder, settings).run, "console", "link")
     found = re.search(r"https?://[^/]+(/\S+)", said.stdout)
     if found is None:
-        raise NoBrowserError(f"no link to the console: {said.stdout}{said.stderr}")
+        raise NotMeasuredError(f"no link to the console: {said.stdout}{said.stderr}")
     session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
     async with asyncio.timeout(60):
         while True:
@@ -452,9 +452,9 @@ def _needs_browser() -> None:
     try:
         import playwright.async_api  # noqa: F401, PLC0415  (of the developers' tools)
     except ImportError as error:
-        raise NoBrowserError("this benchmark needs Playwright: make setup") from error
+        raise NotMeasuredError("this benchmark needs Playwright: make setup") from error
     if _chromium() is None:
-        raise NoBrowserError("this benchmark needs Chromium: apt-get install chromium")
+        raise NotMeasuredError("this benchmark needs Chromium: apt-get install chromium")
 
 
 @asynccontextmanager
