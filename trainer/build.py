@@ -33,6 +33,7 @@ from trainer import (
     scoring,
     tracking,
 )
+from trainer.backbone import CHECKPOINT
 from trainer.calibration import Calibration
 from trainer.dataset import Dataset, Row
 from trainer.encoding import Collator, Feature
@@ -51,7 +52,6 @@ MIN_PARITY: Final = 0.999
 CALIBRATION_ROWS: Final = 256
 LOUD_DIMENSIONS: Final = 4
 """Dimensions kept in fp32 beside int8 (docs/models.md has the table this was chosen from)."""
-CHECKPOINT: Final = "checkpoint"
 _BATCH: Final = 32
 _NOTHING: Final = (np.zeros((0, 0), np.float32), np.zeros(0, np.int64))
 
@@ -231,6 +231,7 @@ def _graphs(plan: _Plan, fitted: Fitted, features: Sequence[Feature], target: Pa
         agreement={},
         metrics={},
         learned_until=plan.learned_until,
+        held_back=plan.recipe.held_back if plan.learned_until else None,
         files={},
     )
 

@@ -51,6 +51,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How the target of a pair is shown in the text."""
     max_tokens: Annotated[int, Meta(ge=8)] = 128
     epochs: Positive = 3
+    warm_epochs: Annotated[float, Meta(ge=0)] = 0
+    """Epochs of a version that goes on from the live one's weights (`trainer.warm_start`); 0:
+    every version is trained from the backbone."""
+    warm_rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of the learning rates at which it does."""
     max_steps: Annotated[int, Meta(ge=-1)] = -1
     """Optimiser steps, where more than 0; it then wins over `epochs`."""
     batch_size: Count = 16

@@ -45,6 +45,15 @@ async def publish(settings: Settings, folder: Path) -> tuple[Manifest, str]:
     return artefact.read(folder), address
 
 
+def fetched(settings: Settings, version: ModelVersion) -> Path:
+    """The trainer's own copy of an artefact, every file checked.
+
+    Raises:
+        ArtefactError: the store does not give it, or a digest differs.
+    """
+    return artefact.fetch(version.artefact, version.digest, settings.data.absolute() / CACHE)
+
+
 def candidate(manifest: Manifest, address: str, digest: str) -> ModelVersion:
     """The first record of a version."""
     return ModelVersion(
@@ -105,7 +114,10 @@ def changes(
 
 
 def _against_live(settings: Settings, live: ModelVersion, new: Built) -> gate.Evidence:
-    folder = artefact.fetch(live.artefact, live.digest, settings.data.absolute() / CACHE)
-    before = new.until(artefact.read(folder).learned_until)
-    kept = [row for row in before if is_held_back(row.text, new.held_back)]
+    folder = fetched(settings, live)
+    manifest = artefact.read(folder)
+    before = new.until(manifest.learned_until)
+    # What the live version may have learned from does not judge the new one.
+    share = min(new.held_back, manifest.held_back or new.held_back)
+    kept = [row for row in before if is_held_back(row.text, share)]
     return evidence.against(new.folder, folder, new.data, evidence.Before(before, kept), new.task)
