@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 
 MIN_PARITY: Final = 0.999
 """Share of rows on which the fp32 graph must name torch's label; below, it is refused."""
+COMPARED_ROWS: Final = 1_000
+"""Rows on which the precisions are compared, where there are so many: each is read three times
+while people wait for the version."""
 CALIBRATION_ROWS: Final = 256
 LOUD_DIMENSIONS: Final = 4
 """Dimensions kept in fp32 beside int8 (docs/models.md has the table this was chosen from)."""
@@ -199,7 +202,7 @@ def _export(plan: _Plan, dataset: Dataset, fitted: Fitted, target: Path) -> _Exp
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     casing.fold(fitted.model)
-    features = encoding.encode(_all_rows(dataset), fitted.tokenizer, plan.task, plan.recipe)
+    features = encoding.encode(_compared(dataset), fitted.tokenizer, plan.task, plan.recipe)
     tempered = _calibrate(plan.task, dataset.held_back, fitted, features)
     fitted.model.save(target / CHECKPOINT)
     fitted.tokenizer.save(str(target / artefact.TOKENIZER))
@@ -275,7 +278,7 @@ def _judge(
 ) -> Built:
     """Compare the precisions, measure what would be served, write the card, seal."""
     draft, by_torch = exported.draft, exported.by_torch
-    rows = _all_rows(dataset)
+    rows = _compared(dataset)
     _draft(target, draft)  # the driver, which does the comparing, reads it
     said = {precision: scoring.scores(target, rows, precision) for precision in draft.precisions}
     compared = replace(draft, agreement=check_agreement(said, by_torch, plan.task))
@@ -319,9 +322,10 @@ def _draft(target: Path, manifest: Manifest) -> None:
     (target / artefact.MANIFEST).write_bytes(msgspec.json.encode(manifest))
 
 
-def _all_rows(dataset: Dataset) -> list[Row]:
-    """Held-back rows first."""
-    return [*dataset.held_back, *dataset.train]
+def _compared(dataset: Dataset) -> list[Row]:
+    """Held-back rows first, then as many others as it takes, for calibration at least."""
+    others = max(CALIBRATION_ROWS, COMPARED_ROWS - len(dataset.held_back))
+    return [*dataset.held_back, *dataset.train[-others:]]
 
 
 def check_agreement(
