@@ -13,13 +13,13 @@ import msgspec
 from kernel import artefact
 from kernel.artefact import ArtefactError, Kind, Precision
 from schemas.tasks import Answer, Inputs, Task
-from trainer import dataset, distributed, files, rerun, runs, scoring, tasks, tracking
+from trainer import dataset, distributed, files, runs, scoring, tasks, tracking
 from trainer.dataset import Dataset
 from trainer.errors import TrainerError
 from trainer.metrics import Report
 from trainer.progress import Progress, replace_file
 from trainer.recipe import Recipe
-from trainer.recipe import load as load_recipe
+from trainer.recipe_files import load as load_recipe
 
 PLAN: Final = "plan.sha256"
 _INPUTS: Final[dict[Kind, Inputs]] = {
@@ -60,8 +60,8 @@ def train(
     asked, rows = dataset_of(asked, chosen, data, evaluation)
     report = train_rows(asked, chosen, rows, out, origin=data.name, minutes=minutes)
     if report is not None:
-        run = rerun.record(asked, chosen, report, minutes)
-        rerun.remember(_beside(out), run, [data] if evaluation is None else [data, evaluation])
+        sources = [data] if evaluation is None else [data, evaluation]
+        runs.remember_files(_beside(out), asked, chosen, report, sources=sources, minutes=minutes)
     return report
 
 

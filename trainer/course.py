@@ -17,7 +17,7 @@ from kernel import registry
 from schemas.events import ModelVersion
 from schemas.tasks import Task
 from streams.settings import Settings
-from trainer import dataset, labels, recipe, release, runs, tasks, warm_start
+from trainer import dataset, labels, recipe_files, release, runs, tasks, warm_start
 from trainer.dataset import Dataset, Row
 from trainer.errors import DataError, RefusedError, TrainerError
 from trainer.labels import Range
@@ -55,7 +55,7 @@ async def take(
     run = await asyncio.to_thread(runs.unfinished, settings.data, task.name, since)
     if run is None:
         live = (await registry.read(settings)).live(task.name)
-        asked = recipe.load(settings.recipe, task)
+        asked = recipe_files.load(settings.recipe, task)
         chosen = await warm_start.chosen(settings, asked, live, ranges, since)
         run = await asyncio.to_thread(runs.begin, settings.data, task, chosen, ranges, since)
     else:

@@ -7,27 +7,22 @@ again: its learning rate followed the clock.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from kernel.artefact import sha256
-from schemas.tasks import Task
 from streams.settings import Settings
 from trainer import dataset, files, labels, runs
+from trainer.commands import train_rows
 from trainer.dataset import Dataset
 from trainer.errors import TrainerError
-from trainer.metrics import Report
-from trainer.progress import replace_file
-from trainer.recipe import Recipe
-from trainer.runs import Run, Source
+from trainer.runs import COMPARED, Run
 
 TOLERANCE: Final = 0.005
 """Figures may differ by this. On one machine they are equal; other processors, other numbers of
 threads and other versions of torch round otherwise, and a row at the border changes its label."""
-COMPARED: Final = ("accuracy", "macro_f1")
 
 
 class Again(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,28 +34,6 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     after: dict[str, float]
     same: bool
     """Whether no figure differs by more than `TOLERANCE`."""
-
-
-def record(task: Task, recipe: Recipe, report: Report, minutes: float | None) -> Run:
-    """The record of a run on files that has ended."""
-    return Run(
-        version=report.version,
-        task=task,
-        recipe=recipe,
-        ranges=[],
-        since={},
-        minutes=minutes,
-        began_at=datetime.now(UTC),
-        state="done",
-        metrics={name: getattr(report, name) for name in COMPARED},
-    )
-
-
-def remember(folder: Path, run: Run, sources: list[Path]) -> None:
-    """Write the record, with the files of rows to learn from and, if any, to judge by."""
-    kept = [Source(str(path.absolute()), sha256(path)) for path in sources]
-    content = msgspec.json.encode(msgspec.structs.replace(run, sources=kept))
-    replace_file(folder / runs.RECORD, msgspec.json.format(content))
 
 
 def read(path: Path) -> Run:
@@ -113,8 +86,6 @@ async def rows_of_labels(settings: Settings, run: Run) -> Dataset:
 
 def train(run: Run, rows: Dataset, out: Path) -> Again:
     """Make the run again and compare."""
-    from trainer.commands import train_rows  # noqa: PLC0415  (it remembers runs through us)
-
     report = train_rows(run.task, run.recipe, rows, out, origin=f"run {run.version} again")
     if report is None:
         raise TrainerError("a run is made again in one process: start it without torchrun")

@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from kernel.artefact import sha256
 from schemas.events import Timestamp
 from schemas.tasks import Task
 from trainer.dataset import Dataset
@@ -32,6 +33,8 @@ DATASET: Final = "dataset.json"
 OUTCOME: Final = "outcome.json"
 LOCK: Final = "lock"
 CURRENT: Final = "current.json"
+COMPARED: Final = ("accuracy", "macro_f1")
+"""Figures that a run keeps, and that a rerun must come to."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -105,6 +108,31 @@ def save(data: Path, run: Run) -> None:
         replace_file(path, msgspec.json.format(msgspec.json.encode(run)))
     except OSError as error:
         raise TrainerError(f"{path} cannot be written: {error}; free space on that disk") from error
+
+
+def remember_files(
+    path: Path,
+    task: Task,
+    recipe: Recipe,
+    report: Report,
+    *,
+    sources: list[Path],
+    minutes: float | None,
+) -> None:
+    """Write the record of a run that has ended: on files to learn from and, if any, to judge by."""
+    run = Run(
+        version=report.version,
+        task=task,
+        recipe=recipe,
+        ranges=[],
+        since={},
+        minutes=minutes,
+        began_at=datetime.now(UTC),
+        state="done",
+        sources=[Source(str(one.absolute()), sha256(one)) for one in sources],
+        metrics={name: getattr(report, name) for name in COMPARED},
+    )
+    replace_file(path / RECORD, msgspec.json.format(msgspec.json.encode(run)))
 
 
 def unfinished(data: Path, task: str, since: dict[str, int]) -> Run | None:

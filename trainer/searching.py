@@ -15,7 +15,7 @@ from trainer import commands, runs, tasks
 from trainer.errors import TrainerError
 from trainer.metrics import Report
 from trainer.progress import Progress
-from trainer.recipe import load as load_recipe
+from trainer.recipe_files import load as load_recipe
 
 MODEL: Final = "model"
 _MIN_FINAL_MINUTES: Final = 0.5

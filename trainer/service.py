@@ -19,7 +19,7 @@ from streams.membership import heartbeat_s, membership
 from streams.running import run_service
 from streams.settings import Settings
 from streams.watchdog import watch
-from trainer import recipe, standstill
+from trainer import recipe_files, standstill
 from trainer.counters import TrainerStats
 from trainer.term import SERVICE, Term
 
@@ -34,7 +34,7 @@ def run(settings: Settings) -> None:
     Raises:
         TrainerError: the settings name a recipe that there is not.
     """
-    recipe.load(settings.recipe)
+    recipe_files.load(settings.recipe)
     run_service(lambda: serve(settings))
 
 

@@ -21,9 +21,10 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from agents.runtime.agent import Agent, Context
+from agents.runtime.batch import Batch
 from agents.runtime.failstop import Pulse, fail_stop
 from agents.runtime.outgoing import Flight, Outgoing, message_of
 from agents.runtime.state import Entry, StateTable
@@ -37,9 +38,6 @@ from streams.distribution import Distribution
 from streams.message import Message
 from streams.relay import to_outbox
 from streams.tracing import Hop
-
-if TYPE_CHECKING:
-    from agents.runtime.transport import Batch
 
 log = logging.getLogger(__name__)
 

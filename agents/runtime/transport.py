@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -28,6 +27,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from agents.runtime.batch import Batch
 from agents.runtime.failstop import fail_stop
 from streams import cluster
 from streams.committed import committed
@@ -38,21 +38,6 @@ if TYPE_CHECKING:
 FETCH_WAIT_S: Final = 0.5
 BATCH_RECORDS: Final = 1_000
 """Records of one fetch: what a rebalance can make us fetch again, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records of one partition in order, fetched in one generation of the group.
-
-    They cover the offsets from `begin` up to, not including, `end`; offsets between
-    that have no record are markers of transactions, or aborted, or compacted away.
-    """
-
-    tp: Any
-    generation: int
-    begin: int
-    end: int
-    records: list[Any]
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

@@ -11,7 +11,7 @@ import pytest
 from kernel import artefact
 from tests.support.easy_labels import easy_rows
 from tests.support.tiny_backbone import tiny_backbone
-from trainer import recipe, search, search_space, searching
+from trainer import recipe_files, search, search_space, searching
 from trainer.errors import TrainerError
 
 
@@ -55,7 +55,7 @@ def test_a_search_leaves_recipe_report_and_model(labels: Path, start: Path, tmp_
     manifest = artefact.read(out / "model")
     assert manifest.task == "sentiment"
     assert manifest.metrics["accuracy"] == found.report.accuracy
-    chosen = recipe.load(str(out / "recipe.toml"))
+    chosen = recipe_files.load(str(out / "recipe.toml"))
     study = optuna.load_study(study_name="sentiment", storage=f"sqlite:///{out / search.STORE}")
     winner = search_space.recipe_of(study.trials[found.trial])
     assert chosen.learning_rate == winner.learning_rate

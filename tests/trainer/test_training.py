@@ -18,7 +18,7 @@ import pytest
 from kernel import artefact
 from schemas.tasks import SENTIMENT
 from tests.support.easy_labels import easy_rows
-from trainer import checkpoints, dataset, recipe, runs
+from trainer import checkpoints, dataset, recipe_files, runs
 from trainer.errors import RefusedError
 from trainer.fit import fit
 from trainer.progress import Progress
@@ -29,7 +29,7 @@ WITHIN_S = 200
 @pytest.fixture
 def run_folder(tmp_path: Path, quick_recipe: Path) -> Path:
     """A run that has its rows and has not begun to train."""
-    chosen = recipe.load(str(quick_recipe))
+    chosen = recipe_files.load(str(quick_recipe))
     run = runs.begin(tmp_path, SENTIMENT, chosen, [], {"0": 0})
     folder = runs.folder(tmp_path) / run.version
     runs.save_dataset(folder, dataset.build(easy_rows(), SENTIMENT, chosen.held_back))
@@ -109,7 +109,10 @@ def test_a_loss_that_is_no_number_ends_the_run_with_what_to_change(
 ) -> None:
     # Steps of this size throw the weights out of what a float can hold.
     wild = msgspec.structs.replace(
-        recipe.load(str(quick_recipe)), learning_rate=1e30, head_learning_rate=1e30, warmup=0.0
+        recipe_files.load(str(quick_recipe)),
+        learning_rate=1e30,
+        head_learning_rate=1e30,
+        warmup=0.0,
     )
     rows = dataset.build(easy_rows(), SENTIMENT, wild.held_back)
     with pytest.raises(RefusedError, match="lower learning_rate"):
@@ -154,13 +157,13 @@ def test_a_run_is_resumed_only_from_the_offsets_that_it_began_at(
     assert runs.unfinished(data, "sentiment", {"0": 7}) is None
     found = runs.unfinished(data, "sentiment", {"0": 0})
     assert found is not None
-    assert found.recipe == recipe.load(str(quick_recipe))
+    assert found.recipe == recipe_files.load(str(quick_recipe))
     runs.save(data, msgspec.structs.replace(found, state="done"))
     assert runs.unfinished(data, "sentiment", {"0": 0}) is None
 
 
 def test_version_names_sort_by_time_and_never_collide(tmp_path: Path, quick_recipe: Path) -> None:
-    chosen = recipe.load(str(quick_recipe))
+    chosen = recipe_files.load(str(quick_recipe))
     names = [runs.begin(tmp_path, SENTIMENT, chosen, [], {}).version for _ in range(20)]
     assert len(set(names)) == 20
     assert all(name[:8].isdigit() and name < f"{datetime.now(UTC):%Y}~" for name in names)
