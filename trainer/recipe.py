@@ -47,7 +47,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     warm_epochs: Annotated[float, Meta(ge=0)] = 0
     """Epochs of a version that goes on from the live one's weights (`trainer.warm_start`); 0:
     every version is trained from the backbone."""
-    warm_rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    warm_rate: Annotated[float, Meta(gt=0, le=1)] = 0.2
     """Share of the learning rates at which it does."""
     max_steps: Annotated[int, Meta(ge=-1)] = -1
     """Optimiser steps, where more than 0; it then wins over `epochs`."""
