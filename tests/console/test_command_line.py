@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ def test_help_imports_nothing_heavy_and_answers_at_once() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
     for command in ("demo", "up", "publish", "watch", "read", "threads", "dead-letters", "ps"):
         assert command in done.stdout
+
+
+def test_version_names_the_installed_release() -> None:
+    shown = headrace("--version")
+    assert (shown.code, shown.out) == (0, f"headrace {version('headrace')}\n")
 
 
 def test_every_command_has_help_with_the_shared_options() -> None:
