@@ -12,11 +12,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from streams.admin import apply
 from streams.broker import EmbeddedBroker
 from streams.settings import Settings
+
+# Speed is measured by benchmarks: an example that waits for a busy machine is no failure.
+hypothesis.settings.register_profile("headrace", deadline=None)
+hypothesis.settings.load_profile("headrace")
 
 
 @pytest.fixture(autouse=True, scope="session")

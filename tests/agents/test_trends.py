@@ -63,7 +63,7 @@ RESULTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RESULTS)
 def test_any_order_of_arrival_ends_in_the_windows_of_the_definition(
     results: list[KernelResult],

@@ -299,14 +299,14 @@ MUTATIONS: dict[Callable[[World, random.Random], None], str] = {
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_correct_history_yields_nothing(seed: int) -> None:
     assert check(History.of(correct(seed).entries())) == []
 
 
 @pytest.mark.parametrize("break_it", MUTATIONS, ids=lambda one: one.__name__)
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.differing_executors])
 def test_one_thing_wrong_is_named_and_nothing_else(
     break_it: Callable[[World, random.Random], None], seed: int
 ) -> None:

@@ -17,7 +17,7 @@ from streams.broker_folder import free_port
 from streams.machine import Machine, Service
 from tests.support.command import COMMAND, environment, headrace
 
-DEADLINE_S = 90.0
+DEADLINE_S = 180.0
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -122,7 +122,7 @@ texts = st.lists(words, min_size=1, max_size=60).map(" ".join)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batch=st.lists(texts, min_size=1, max_size=6))
 def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(
     drivers: dict[Kind, GraphDriver], kind: Kind, batch: list[str]
@@ -140,7 +140,7 @@ def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(
         assert alone.vector == pytest.approx(answer.vector, abs=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=st.lists(words, max_size=10).map(" ".join), target=st.none() | texts)
 def test_what_is_short_is_read_exactly_as_the_tokenizer_itself_would_put_it(
     drivers: dict[Kind, GraphDriver], text: str, target: str | None

@@ -31,7 +31,7 @@ def load(folder: Path, kind: Kind, **windows: object) -> GraphDriver:
     return opening.load(made, threads=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     length=st.integers(0, 120),
     about=st.none() | st.integers(0, 30),

@@ -117,7 +117,7 @@ def test_a_batch_holds_the_oldest_request_of_its_lane_and_class(
             del waiting[one.work]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 512), st.integers(0, 5)), min_size=1, max_size=60))
 def test_nothing_starves_whatever_the_others_do(wild: list[tuple[int, int]]) -> None:
     """Bulk requests leave in bounded time under interactive and standard load without end."""

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 from schemas.tasks import TASKS, Task
 from streams import cluster as clients
 from streams.settings import Settings
 from trainer import definitions
+
+
+async def until_read(cluster: Settings, expected: Mapping[str, Task]) -> None:
+    """A commit is answered before its markers are written: readers have it a moment later."""
+    async with asyncio.timeout(30):
+        while True:
+            if await definitions.read(cluster) == expected:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_what_the_trainer_defines_is_what_others_read_and_the_latest_holds(
@@ -17,9 +29,9 @@ async def test_what_the_trainer_defines_is_what_others_read_and_the_latest_holds
     await producer.start()
     try:
         await definitions.announce(producer, TASKS.values(), "test")
-        assert await definitions.read(cluster) == TASKS
+        await until_read(cluster, TASKS)
         wider = Task(name="intents", inputs="text", labels=("pay", "leave"))
         await definitions.announce(producer, [wider], "test")
-        assert await definitions.read(cluster) == {**TASKS, "intents": wider}
+        await until_read(cluster, {**TASKS, "intents": wider})
     finally:
         await producer.stop()

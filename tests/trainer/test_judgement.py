@@ -16,7 +16,7 @@ LABELS = ("negative", "neutral", "positive")
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_figures_are_those_of_scikit_learn(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 60))
     truth = data.draw(arrays.arrays(np.int64, rows, elements=st.integers(0, 2)))
@@ -100,7 +100,7 @@ def test_a_reworded_twin_on_the_other_side_is_found_and_a_stranger_is_not() -> N
 
 
 @given(st.text(max_size=80), st.text(max_size=12) | st.none())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_changes_never_fail_and_say_the_same_each_time(text: str, target: str | None) -> None:
     one = row(text, target=target)
     for change in (robustness.PERTURBATIONS | robustness.COUNTERFACTUALS).values():

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.timeout(150)
 
 _LOOK = settings(
     max_examples=2,
-    deadline=None,
     database=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
