@@ -15,7 +15,7 @@ from kernel.drivers.tokens import TokenClassifier
 
 _DRIVERS: Final[tuple[type[GraphDriver], ...]] = (Classifier, TokenClassifier, Embedder, Reranker)
 DRIVERS: Final[dict[Kind, type[GraphDriver]]] = {
-    kind: driver for driver in _DRIVERS for kind in driver.kinds
+    kind: driver for driver in _DRIVERS for kind in sorted(driver.kinds)
 }
 
 
