@@ -7,6 +7,10 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
+
+# It would be read while the site's threads run, and Python 3.11 cannot always compile then:
+# "AST constructor recursion depth mismatch" (CPython issue 106905).
+import schemathesis.specs.openapi.schemas
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.result import Ok
 
