@@ -41,7 +41,7 @@ chaos: setup ## the long proof: SEED, MINUTES with one broker and with three, th
 	$(BIN)/headrace chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),30) --rate 200 --every 7 --brokers 3
 	CHAOS_SUBJECTS=all $(BIN)/python -m pytest tests/chaos/test_subjects.py
 
-bench: setup ## the benchmarks (40 minutes on a quiet machine), and the tables and pictures of docs/
+bench: setup ## the benchmarks (three quarters of an hour on a quiet machine), and the tables and pictures of docs/
 	$(BIN)/headrace bench all --out $(or $(OUT),figures)
 	$(BIN)/headrace bench report $(or $(OUT),figures)
 
