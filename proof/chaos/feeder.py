@@ -123,10 +123,12 @@ class Feeder:
 
     async def _abort(self, producer: AIOKafkaProducer) -> None:
         await producer.begin_transaction()
-        deliveries = []
-        for _ in range(ABORTED):
-            event = self._next()
-            self._note(event, "aborted")
-            deliveries.append(await event.message.send(producer))
-        await asyncio.gather(*deliveries, return_exceptions=True)
-        await producer.abort_transaction()
+        try:
+            deliveries = []
+            for _ in range(ABORTED):
+                event = self._next()
+                self._note(event, "aborted")
+                deliveries.append(await event.message.send(producer))
+            await asyncio.gather(*deliveries, return_exceptions=True)
+        finally:  # also where we stop: it would hang until its time-out, after all is counted
+            await producer.abort_transaction()
