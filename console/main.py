@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
-from typing import Annotated
 
 import typer
 
@@ -30,45 +28,17 @@ from console.commands import (
     web,
 )
 from console.failures import Exit, report
-from console.scope import (
-    BootstrapOption,
-    DataOption,
-    DebugOption,
-    JsonOption,
-    Scope,
-    outer_scope,
-)
+from console.scope import Scope, outer_scope
 
 app = typer.Typer(
     name="headrace",
     help="An LLM operating system whose bus is Apache Kafka.",
-    invoke_without_command=True,
+    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.callback()
-def outermost(
-    context: typer.Context,
-    *,
-    data: DataOption = None,
-    bootstrap: BootstrapOption = None,
-    json: JsonOption = False,
-    debug: DebugOption = False,
-    told: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Keep the options that stand before a command's name."""
-    if told:
-        typer.echo(f"headrace {version('headrace')}")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(Exit.USAGE)
-    outer_scope(context, data, bootstrap, json, debug)
-
-
+app.callback()(outer_scope)
 for module in (
     demo,
     services,

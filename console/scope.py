@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version as release
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,20 @@ JsonOption = Annotated[
 ]
 DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks and logs.", rich_help_panel="Everywhere")
+]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"headrace {release('headrace')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Print the version and exit.", is_eager=True, callback=_say_version
+    ),
 ]
 
 
@@ -93,6 +108,8 @@ def outer_scope(
     bootstrap: BootstrapOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
+    *,
+    version: VersionOption = False,  # noqa: ARG001  (its callback has done what there is to do)
 ) -> None:
     """Keep the options that stand before the command's name."""
     context.obj = Scope(data, bootstrap, json, debug)
@@ -105,7 +122,7 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        names = {one.name for one in own}
+        names = {"version"} | {one.name for one in own}
         shared = [
             one
             for one in inspect.signature(outer_scope, eval_str=True).parameters.values()

@@ -141,7 +141,7 @@ async def main(
     """Measure in the empty `folder`; the figures, as `headrace bench console` prints them.
 
     Raises:
-        NotMeasuredError: Chromium or Playwright is not installed.
+        NotMeasuredError: Chromium or Playwright is not installed, or a page did not stay open.
     """
     _needs_browser()
     async with stand(folder, say) as where:
