@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from schemas.tasks import TASKS, Task
 from streams import cluster as clients
 from streams.settings import Settings
+from tests.support.topics import until
 from trainer import definitions
 
 
 async def until_read(cluster: Settings, expected: Mapping[str, Task]) -> None:
     """A commit is answered before its markers are written: readers have it a moment later."""
-    async with asyncio.timeout(30):
-        while True:
-            if await definitions.read(cluster) == expected:
-                return
-            await asyncio.sleep(0.05)
+
+    async def read() -> bool:
+        return await definitions.read(cluster) == expected
+
+    await until(read, "the definitions are read")
 
 
 async def test_what_the_trainer_defines_is_what_others_read_and_the_latest_holds(

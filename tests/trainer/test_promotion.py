@@ -6,27 +6,27 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from kernel.registry import Registry
-from schemas.events import ModelVersion
 from schemas.ids import model_key
 from schemas.tasks import SENTIMENT
 from streams.settings import Settings
 from tests.support.easy_labels import NAMES, SAYINGS
 from tests.support.tiny_backbone import quick, tiny_backbone
+from tests.support.versions import announced, make
 from trainer import dataset, evidence, release, scoring
-from trainer.build import Built, build
+from trainer.build import Built
 from trainer.dataset import Row
 from trainer.gate import Verdict
-from trainer.progress import Progress
 from trainer.recipe import Recipe
 
 STRANGE = ("recalls umbrellas", "paints its lorries", "hums a tune", "moves to the coast")
 """What the first version has never read a word of."""
+UNTIL = {"0": 1}
+"""Offsets of the labels that each version knew."""
 
 
 def rows() -> list[Row]:
@@ -54,41 +54,14 @@ class World:
         """The verdict on a version taught by what it knew and what was `said` since."""
         now = dataset.clean(dataset.latest((row.id, row) for row in [*rows(), *said]), SENTIMENT)
         data = dataset.build(now, SENTIMENT, self.recipe.held_back)
-        made = make(self.settings, self.recipe, name, data)
+        made = make(self.settings.data / name, self.recipe, data, UNTIL)
 
         def until(offsets: Mapping[str, int]) -> Sequence[Row]:
-            assert offsets == {"0": 1}
+            assert offsets == UNTIL
             return dataset.clean(rows(), SENTIMENT)
 
         new = release.Built(SENTIMENT, made.folder, data, self.recipe.held_back, until)
         return asyncio.run(release.judge(self.settings, self.known, new)), made
-
-
-def make(settings: Settings, chosen: Recipe, name: str, data: dataset.Dataset) -> Built:
-    folder = settings.data / name
-    return build(
-        data,
-        SENTIMENT,
-        chosen,
-        version=name,
-        folder=folder,
-        progress=Progress(folder / "current.json", name, "sentiment"),
-        origin="test",
-        learned_until={"0": 1},
-    )
-
-
-def announced(made: Built, address: str) -> ModelVersion:
-    return ModelVersion(
-        id="v",
-        task="sentiment",
-        version=made.manifest.version,
-        state="live",
-        labels=made.manifest.labels,
-        artefact=address,
-        digest=made.digest,
-        changed_at=datetime.now(UTC),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     texts = [*(row.text for row in rows()), *STRANGE]
     chosen = quick(tiny_backbone(folder / "backbone", texts), max_steps=120)
     data = dataset.build(rows(), SENTIMENT, chosen.held_back)
-    made = make(settings, chosen, "v1", data)
+    made = make(folder / "v1", chosen, data, UNTIL)
     first = release.Built(SENTIMENT, made.folder, data, chosen.held_back, lambda _: [])
     verdict = asyncio.run(release.judge(settings, Registry(), first))
     assert verdict.promote, verdict.reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,16 @@ from schemas.events import ModelVersion
 from schemas.tasks import SENTIMENT
 from schemas.topics import LABELS
 from streams.settings import Settings
-from tests.support.easy_labels import NAMES, SAYINGS
+from tests.support.easy_labels import NAMES, easy_rows
 from tests.support.tiny_backbone import quick, tiny_backbone
+from tests.support.versions import announced, make
 from trainer import dataset, evidence, release, warm_start
-from trainer.build import Built, build
+from trainer.build import Built
 from trainer.dataset import Row
 from trainer.labels import Range
-from trainer.progress import Progress
 from trainer.recipe import Recipe
 
-KNOWN = [
-    Row(f"{name} {saying}", f"{name} {saying}", name, label)
-    for label, sayings in SAYINGS.items()
-    for name in NAMES
-    for saying in sayings
-]
+KNOWN = easy_rows()
 NEW = "paints its lorries"
 """What the live version has never read, and people say is negative."""
 TOLD = [*KNOWN, *(Row(f"{name} {NEW}", f"{name} {NEW}", name, "negative") for name in NAMES)]
@@ -46,30 +40,12 @@ class Live:
 
 
 def made(folder: Path, recipe: Recipe, rows: list[Row], *, until: dict[str, int]) -> Built:
-    return build(
-        dataset.build(rows, SENTIMENT, recipe.held_back),
-        SENTIMENT,
-        recipe,
-        version=folder.name,
-        folder=folder,
-        progress=Progress(folder / "current.json", folder.name, "sentiment"),
-        origin="test",
-        learned_until=until,
-    )
+    return make(folder, recipe, dataset.build(rows, SENTIMENT, recipe.held_back), until)
 
 
 def published(settings: Settings, built: Built) -> ModelVersion:
-    manifest, address = asyncio.run(release.publish(settings, built.folder))
-    return ModelVersion(
-        id="v",
-        task="sentiment",
-        version=manifest.version,
-        state="live",
-        labels=manifest.labels,
-        artefact=address,
-        digest=built.digest,
-        changed_at=datetime.now(UTC),
-    )
+    _, address = asyncio.run(release.publish(settings, built.folder))
+    return announced(built, address)
 
 
 @pytest.fixture(scope="module")
