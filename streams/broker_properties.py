@@ -29,11 +29,6 @@ JAVA_OPTIONS: Final = (
 SEAT_JAVA_OPTIONS: Final = ("-Xms64m", "-Xmx160m", "-XX:MaxDirectMemorySize=48m")
 """Above ours for a broker of a cluster on one machine: three of them fit in about 1 GiB."""
 
-ALONE: Final[dict[str, object]] = {"controlled.shutdown.enable": "false"}
-"""Of a broker that has no other to hand its leaderships to. Giving them up all the same, it would
-skip the markers of transactions that commit in its last moments (Kafka 4.3.1): their records hang
-until the producer's next commit reveals them beside those that say the same again."""
-
 _SETTINGS: Final[dict[str, object]] = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -114,7 +109,6 @@ def properties(
     listeners = ",".join(filter(None, (f"BROKER://127.0.0.1:{port}", above.pop("listeners", ""))))
     settings = (
         _SETTINGS
-        | (ALONE if seat is None else {})
         | above
         | {
             "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller_port}",

@@ -18,9 +18,11 @@ from typing import Final
 
 from streams.broker_errors import BrokerError
 
-KAFKA: Final = "4.3.1"
+KAFKA: Final = "4.2.2"
+"""Not 4.3.0 to 4.4.0: they skip the markers of transactions whose partitions have no leader for a
+moment, and say that they are complete (KAFKA-20734, docs/delivery.md)."""
 _ENDPOINT: Final = f"org.apache.kafka:kafka_2.13:{KAFKA}+org.slf4j:slf4j-simple:1.7.36"
-_SHA256: Final = "929899bc0205a413e019af82b4ea9cd72ca842beec55d2912c6e09780eb2d3d6"
+_SHA256: Final = "0b3f32562361b6b5541aac45f6e96939c6d9a615723e6b3e0b01d2aaba95e71c"
 """Over the lines `name sha256` of all jars, in order: what was tested is what runs."""
 _NAMES: Final = "class-path"
 

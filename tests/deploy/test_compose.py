@@ -107,7 +107,7 @@ def test_services_use_every_broker_and_all_three_replicas(name: str) -> None:
 def test_a_broker_keeps_its_data_and_one_of_three_may_be_away(name: str) -> None:
     broker = SERVICES[name]
     environment = broker["environment"]
-    assert broker["image"] == "apache/kafka:4.3.1"
+    assert broker["image"] == "apache/kafka:4.2.2"
     assert f"{name}:{environment['KAFKA_LOG_DIRS']}" in broker["volumes"]
     assert environment["KAFKA_PROCESS_ROLES"] == "broker,controller"
     assert environment["KAFKA_DEFAULT_REPLICATION_FACTOR"] == 3

@@ -253,7 +253,7 @@ def test_a_first_start_without_a_network_says_what_to_do(
     said: list[str] = []
     with pytest.raises(BrokerError, match="Connect to the internet"):
         class_path(said.append)
-    assert said == ["fetching Apache Kafka 4.3.1 (44 MB, once)"]
+    assert said == ["fetching Apache Kafka 4.2.2 (44 MB, once)"]
     assert not list((tmp_path / "jgo").rglob("*.jar"))
 
 

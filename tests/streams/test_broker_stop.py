@@ -1,9 +1,9 @@
 """A broker that is asked to end while transactions commit: each of them is whole afterwards.
 
-Kafka (4.3.1) skips the markers of a transaction whose partitions have no leader any more, and
-says that it is complete. A single broker that gives up its leaderships before it ends does that
-to transactions of its last moments: their records hang, and the producer's next commit reveals
-them beside those that say the same again.
+A single broker gives up its leaderships before it ends. Kafka 4.3.0 to 4.4.0 takes a partition
+without a leader for deleted, skips the markers of its transactions and says that they are complete
+(KAFKA-20734): their records hang, and the producer's next commit reveals them beside those that
+say the same again. The version that we pin must not.
 """
 
 from __future__ import annotations
