@@ -52,8 +52,8 @@ def console_(
     out: Out = None,
 ) -> None:
     """Measure the web console: pages ready, answers shown, 2,000 events/s with 20 pages open."""
-    from proof.bench.console import NotMeasuredError
     from proof.bench.console import main as run
+    from proof.bench.console_pages import NotMeasuredError
     from proof.bench.everything import save, scratch
 
     with scratch() as folder:

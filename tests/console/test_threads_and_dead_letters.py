@@ -19,9 +19,10 @@ from streams.dead_letter import dead_letter
 from streams.dead_letters import find, replay
 from streams.lag import lags
 from streams.message import Message
-from streams.reading import Record, read
+from streams.reading import Record
 from streams.settings import Settings
 from tests.support.command import Console
+from tests.support.topics import read_settled, settled
 
 REQUESTS_TOPIC = REQUESTS["standard"]
 AT = datetime(2026, 3, 2, 7, tzinfo=UTC)
@@ -41,6 +42,7 @@ async def say(settings: Settings, *messages: Message) -> list[Record]:
             sent = [await (await message.send(producer)) for message in messages]
     finally:
         await producer.stop()
+    await settled(settings, *{message.topic for message in messages})
     return [
         Record(at.topic, at.partition, at.offset, at.timestamp, one.key, one.value, ())
         for at, one in zip(sent, messages, strict=True)
@@ -129,7 +131,7 @@ def test_a_dead_letter_is_put_back_with_its_bytes_and_only_once(
         return dead_letter_id("finance.reader", record.topic, record.partition, record.offset)
 
     async def on_feed() -> list[Record]:
-        return [one async for one in read(cluster, [FEED_EVENTS.name]) if one.key == b"k\xfe"]
+        return [one for one in await read_settled(cluster, FEED_EVENTS.name) if one.key == b"k\xfe"]
 
     letter_id = asyncio.run(story())
     listed = console("dead-letters", "list", "--error", "not-json", "--json").lines()
@@ -170,7 +172,8 @@ def test_two_replays_at_once_put_a_record_back_once(cluster: Settings) -> None:
         )
         assert all(isinstance(one, dict | KafkaError) for one in outcomes)
         await replay(cluster, found)  # what the operator does when a replay was cut short
-        return len([1 async for one in read(cluster, [FEED_EVENTS.name]) if one.key == b"twice"])
+        found_again = await read_settled(cluster, FEED_EVENTS.name)
+        return sum(one.key == b"twice" for one in found_again)
 
     assert asyncio.run(story()) == 2
 

@@ -73,6 +73,7 @@ async def send(settings: Settings, *messages: Message) -> None:
             await asyncio.gather(*[await message.send(producer) for message in messages])
     finally:
         await producer.stop()
+    await topics.settled(settings, *{message.topic for message in messages})
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ async def again(settings: Settings, name: str, **how: Any) -> Rescoring:
 def test_a_version_answers_each_request_once_more_and_live_results_stay_as_they_are(
     console: Console, answered: Settings
 ) -> None:
-    live = asyncio.run(topics.read_all(answered, RESULTS.name, DEAD_LETTERS.name))
+    live = asyncio.run(topics.read_settled(answered, RESULTS.name, DEAD_LETTERS.name))
     done = console("rescore", "--task", "sentiment", "--model", "v2", "--json")
     assert done.code == 0, done.err
     (said,) = done.lines()
@@ -146,7 +147,7 @@ def test_a_version_answers_each_request_once_more_and_live_results_stay_as_they_
     assert said["refused"] == {"driver-failed": 1, "empty-text": 1, "not-json": 1}
     assert {one["error_class"] for one in said["refusals"]} == set(said["refused"])
 
-    found = asyncio.run(topics.read_all(answered, RESCORED.name))
+    found = asyncio.run(topics.read_settled(answered, RESCORED.name))
     bodies = {record.json()["request_id"]: record.json() for record in found}
     assert len(found) == len(bodies) == len({body["id"] for body in bodies.values()}) == SCORED
     assert [bodies[f"r{n}"]["label"] for n in range(3)] == ["negative", "positive", "neutral"]
@@ -157,8 +158,8 @@ def test_a_version_answers_each_request_once_more_and_live_results_stay_as_they_
 
     repeated = console("rescore", "--task", "sentiment", "--model", "v2")
     assert "v2: 0 answers" in repeated.out
-    assert asyncio.run(topics.read_all(answered, RESCORED.name)) == found
-    assert asyncio.run(topics.read_all(answered, RESULTS.name, DEAD_LETTERS.name)) == live
+    assert asyncio.run(topics.read_settled(answered, RESCORED.name)) == found
+    assert asyncio.run(topics.read_settled(answered, RESULTS.name, DEAD_LETTERS.name)) == live
 
 
 def test_two_versions_are_compared_over_what_both_were_asked(console: Console) -> None:
@@ -242,7 +243,7 @@ def test_two_at_once_answer_nothing_twice(
         )
         assert all(isinstance(one, Rescoring) or _is_kafka(one) for one in ends), ends
         await again(answered, "v5")
-        return await topics.read_all(answered, RESCORED.name)
+        return await topics.read_settled(answered, RESCORED.name)
 
     at = places(asyncio.run(story()), "v5")
     assert len(at) == len(set(at)) == SCORED

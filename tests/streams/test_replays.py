@@ -112,7 +112,7 @@ async def test_what_was_refused_is_answered_after_its_replay_once_and_in_order(
     assert Counter(first.values()) == {"replayed": 4}
     assert Counter((await replay(cluster, found)).values()) == {"replayed before": 4}
 
-    there = await topics.read_all(cluster, "learn.in")
+    there = await topics.read_settled(cluster, "learn.in")
     back = there[12:]
     assert [(one.key, one.json()) for one in back] == [one for one in bodies if one[1]["hard"]]
     assert [one.header("origin") for one in back] == ["\x01"] * 4
@@ -165,7 +165,7 @@ async def test_what_no_letter_can_hold_comes_from_its_own_topic_while_that_keeps
     (letter,) = [one.letter for one in found]
     assert not letter.source.whole
     assert set((await replay(cluster, found)).values()) == {"replayed"}
-    back = (await topics.read_all(cluster, "large.in"))[-1]
+    back = (await topics.read_settled(cluster, "large.in"))[-1]
     assert (back.key, back.value) == (b"a", value)
     assert list(back.headers[:-1]) == many
 
@@ -213,9 +213,9 @@ def test_a_killed_replay_given_again_puts_back_the_rest(cluster: Settings) -> No
     outcomes = Counter(line["outcome"] for line in Console(cluster)(*arguments, "--json").lines())
     assert outcomes["replayed"] > 0, "killed in the middle"
     assert outcomes["replayed before"] > 0
-    there = asyncio.run(topics.read_all(cluster, "kill.in"))
+    there = asyncio.run(topics.read_settled(cluster, "kill.in"))
     assert [one.json()["offset"] for one in there] == [*range(total)] * 2
-    marks = asyncio.run(topics.read_all(cluster, REPLAYS.name))
+    marks = asyncio.run(topics.read_settled(cluster, REPLAYS.name))
     ours = [one.json()["id"] for one in marks if one.json()["topic"] == "kill.in"]
     assert len(ours) == len(set(ours)) == total
     shown = Console(cluster)("dead-letters", "list", "--topic", "kill.in", "--json").lines()

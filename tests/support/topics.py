@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import NewTopic
 
 from streams import cluster
-from streams.reading import Record, read
+from streams.closing import close
+from streams.reading import Record, partitions, read
 from streams.settings import Settings
 
 
@@ -24,10 +27,37 @@ async def create(settings: Settings, *names: str, partitions: int = 2) -> None:
         await admin.close()
 
 
+async def settled(settings: Settings, *topics: str) -> None:
+    """Return when no transaction is open on `topics`.
+
+    A commit is answered before its markers are written, so what it said may not be visible yet.
+    """
+    parts = await partitions(settings, topics)
+    async with AsyncExitStack() as stack:
+        readers = []
+        for isolation in ("read_committed", "read_uncommitted"):
+            reader = AIOKafkaConsumer(**cluster.connection(settings), isolation_level=isolation)
+            await reader.start()
+            stack.push_async_callback(close, reader)
+            readers.append(reader)
+
+        async def level() -> bool:
+            committed, uncommitted = [await reader.end_offsets(parts) for reader in readers]
+            return bool(committed == uncommitted)
+
+        await until(level, f"no open transaction on {', '.join(topics)}")
+
+
 async def read_all(settings: Settings, *topics: str) -> list[Record]:
     """Every record that a read_committed reader sees, by topic, partition and offset."""
     found = [record async for record in read(settings, topics)]
     return sorted(found, key=lambda r: (r.topic, r.partition, r.offset))
+
+
+async def read_settled(settings: Settings, *topics: str) -> list[Record]:
+    """The same, once no transaction is open on them."""
+    await settled(settings, *topics)
+    return await read_all(settings, *topics)
 
 
 async def publish(
