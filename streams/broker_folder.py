@@ -36,6 +36,11 @@ _LEAVING_S: Final = 40.0
 """How long a broker whose parent died may take to go; longer than the leash's patience."""
 
 
+_FIRST_START: Final = "recovery-point-offset-checkpoint"
+_CLEAN_END: Final = ".kafka_cleanshutdown"
+"""Files of Kafka's: written from the first start on; written at a clean end, gone at a start."""
+
+
 def new_cluster_id() -> str:
     """A Kafka cluster id: 16 random bytes in URL-safe base64; no leading dash, as Kafka's own."""
     while True:
@@ -103,6 +108,11 @@ class BrokerFolder:
             except BaseException:
                 self.close()
                 raise
+
+    @property
+    def killed(self) -> bool:
+        """Whether the broker that wrote the data last did not come to its end."""
+        return (self.data / _FIRST_START).exists() and not (self.data / _CLEAN_END).exists()
 
     def close(self) -> None:
         """Give the folder back; it stays locked until the broker's Java is gone too."""

@@ -98,6 +98,8 @@ class LaneStats:
     commit_s: Distribution = field(default_factory=Distribution)
     in_flight: deque[_InFlight] = field(default_factory=deque)
     """What the lane holds now, in order."""
+    committed: OffsetAndMetadata | None = None
+    """What was committed last, by whichever life of the lane in this process."""
 
     @property
     def awaits_answer(self) -> bool:
@@ -166,6 +168,7 @@ class Lane(Generic[Item]):
             found = (await committed(admin, self._group, [self._partition])).get(self._partition)
         finally:
             await admin.close()
+        found = self._at_least_ours(found)
         self._committed = Bookmark.load(found.metadata if found else None)
         self._accepted = self._committed.copy()
         await self._handler.prepare(self._committed.versions)
@@ -177,6 +180,21 @@ class Lane(Generic[Item]):
             await self._consumer.seek_to_beginning(self._partition)
         self._stats.opened += 1
         log.info("lane %s open at %s", self._partition, found.offset if found else "the beginning")
+
+    def _at_least_ours(self, found: OffsetAndMetadata | None) -> OffsetAndMetadata | None:
+        """What the coordinator says, unless we know better: committed offsets never go back.
+
+        One that loses what it had loaded (docs/delivery.md) would have everything done again.
+        """
+        ours = self._stats.committed
+        if ours is None or (found is not None and found.offset >= ours.offset):
+            return found
+        said = "nothing" if found is None else found.offset
+        log.error(
+            "the coordinator of %s says that %s is committed in %s, but %s was: going on there",
+            *(self._group, said, self._partition, ours.offset),
+        )
+        return ours
 
     async def _close(self) -> None:
         for flight in self._in_flight:
@@ -294,13 +312,12 @@ class Lane(Generic[Item]):
                 deliveries.append(await said.send(self._producer))
             if flight.cause is not None and not self._committed.covers(flight.cause):
                 self._committed.advance(flight.cause)
-        offset = finished[-1].record.offset + 1
-        await self._producer.send_offsets_to_transaction(
-            {self._partition: OffsetAndMetadata(offset, self._committed.dump())}, self._group
-        )
+        place = OffsetAndMetadata(finished[-1].record.offset + 1, self._committed.dump())
+        await self._producer.send_offsets_to_transaction({self._partition: place}, self._group)
         # aiokafka commits although a send has failed: each must be seen to succeed first.
         await asyncio.gather(*deliveries)
         await self._producer.commit_transaction()
+        self._stats.committed = place
         self._stats.messages += len(deliveries)
         for flight in finished:
             if flight.hop is not None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import Cause
+from schemas.ids import group_id
 from schemas.topics import DEAD_LETTERS
+from streams import cluster as clients
 from streams.lane import Answer
 from streams.lanes import Lanes
 from streams.message import Message
@@ -146,6 +148,34 @@ async def test_two_owners_of_one_partition_at_once_double_nothing(cluster: Setti
             await each._own(())
     records = await topics.read_all(cluster, "both.out")
     assert [r.json()["n"] for r in records] == list(range(1_000))
+
+
+async def test_a_lane_goes_on_where_it_stood_when_the_coordinator_has_forgotten(
+    cluster: Settings,
+) -> None:
+    await topics.create(cluster, "forgot.in", "forgot.out", partitions=1)
+    await topics.publish(cluster, "forgot.in", numbered(100))
+    lanes = Lanes(cluster, ["forgot.in"], Copying("forgot", "forgot.out"))
+    async with running(lanes):
+        await _all_of(cluster, "forgot.out", 100)
+    part = TopicPartition("forgot.in", 0)
+    await set_back(cluster, group_id("forgot"), part)
+
+    await topics.publish(cluster, "forgot.in", [(b"new", orjson.dumps({"n": 100}))])
+    async with running(lanes):
+        records = await _all_of(cluster, "forgot.out", 101)
+    assert Counter(r.json()["n"] for r in records) == Counter(range(101))
+
+
+async def set_back(settings: Settings, group: str, part: TopicPartition) -> None:
+    """Commit the beginning for a group that has no members."""
+    consumer = clients.consumer(settings, group_id=group)
+    consumer.assign([part])
+    await consumer.start()
+    try:
+        await consumer.commit({part: OffsetAndMetadata(0, "")})
+    finally:
+        await consumer.stop()
 
 
 async def test_a_replay_by_the_same_source_is_dropped_also_after_a_change_of_owner(
