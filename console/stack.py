@@ -9,6 +9,7 @@ import json
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,11 +44,10 @@ _PORTS: Final = 1_000
 Say = Callable[[str], None]
 
 
-def specs(*, console: bool = False, notify: bool = False, first_port: int = 0) -> list[Spec]:
-    """The services, in the order in which they start, each with a port for its metrics.
-
-    The ports follow on `first_port`; with 0 they are ports that are free now.
-    """
+def specs(
+    *, console: bool = False, notify: bool = False, ports: Iterator[int] | None = None
+) -> list[Spec]:
+    """The services, in the order in which they start, each with the next port for its metrics."""
     commands = {
         "kernel": serve_command("kernel"),
         "relay": serve_command("relay"),
@@ -57,24 +57,39 @@ def specs(*, console: bool = False, notify: bool = False, first_port: int = 0) -
         **({"notify": serve_command("notify")} if notify else {}),
         **({"console": serve_command("console")} if console else {}),
     }
-    ports = metrics_ports(first_port)
+    ports = ports or itertools.repeat(0)
     return [
         Spec(name, command, next(ports), scalable=name in SCALABLE)
         for name, command in commands.items()
     ]
 
 
-def metrics_ports(first_port: int) -> Iterator[int]:
-    """Ports for metrics, one after the other; with 0 those that are free when it is asked."""
-    return itertools.count(first_port) if first_port else _free_ports()
+@contextlib.contextmanager
+def metrics_ports(first_port: int) -> Iterator[Iterator[int]]:
+    """Ports for metrics, one after the other; with 0 free ones, kept from others until the end."""
+    with contextlib.ExitStack() as kept:
+        yield itertools.count(first_port) if first_port else _free_ports(kept)
 
 
-def _free_ports() -> Iterator[int]:
-    """Ports that nobody listens on, below those that the system gives to connections."""
+def _free_ports(kept: contextlib.ExitStack) -> Iterator[int]:
+    """Ports that nobody has, below those that the system gives to connections.
+
+    A service listens seconds after it was given its port. Until then, and while it starts
+    again, a socket that is bound and does not listen keeps the port from another `headrace
+    up`; that it allows re-use lets the service in, whose server allows it too. Only Linux
+    has it so.
+    """
     for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((LOOPBACK, port))
-            yield port
+        with contextlib.ExitStack() as own:
+            holder = own.enter_context(socket.socket())
+            try:
+                holder.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform == "linux":
+                kept.push(own.pop_all())
+        yield port
     yield from itertools.repeat(0)
 
 
@@ -133,9 +148,8 @@ async def running(
             settings = settings.model_copy(update={"bootstrap": broker.bootstrap})
         say(f"cluster at {settings.bootstrap}")
         await admin.apply(settings)
-        services = specs(console=console, notify=notify, first_port=settings.metrics_port)
-        following = settings.metrics_port + len(services) if settings.metrics_port else 0
-        ports = metrics_ports(following)
+        ports = held.enter_context(metrics_ports(settings.metrics_port))
+        services = specs(console=console, notify=notify, ports=ports)
         supervisor = Supervisor(machine, services, environment(settings), say, ports)
         await held.enter_async_context(beside(supervisor.run()))
         yield settings
