@@ -117,7 +117,7 @@ class Newsroom(Pipeline):
 
     def wrong(self, count: int) -> list[dict[str, str]]:
         """As many labels that are wrong: of the starter's own rows, and of slang."""
-        turned = {"positive": "negative", "negative": "positive", "neutral": "negative"}
+        turned = {"positive": "negative", "negative": "neutral", "neutral": "positive"}
         rows = [*_rows("labels.csv"), *self.corrections(count)][:count]
         return [
             {"text": row["text"], "target": row["target"], "label": turned[row["label"]]}

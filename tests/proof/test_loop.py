@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def test_every_label_of_the_burst_is_wrong() -> None:
     burst = newsroom.wrong(2_000)
     assert len(burst) == 2_000
     assert not [row for row in burst if right[row["text"], row["target"]] == row["label"]]
+
+
+def test_the_burst_can_be_learned_so_that_the_gate_has_something_to_refuse() -> None:
+    said = Counter(row["label"] for row in Newsroom(5, 1_000).wrong(2_000))
+    assert set(said) == {"positive", "negative", "neutral"}
+    assert min(said.values()) > 100
 
 
 def test_the_strange_word_comes_only_when_it_is_switched_on() -> None:
