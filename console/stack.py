@@ -80,15 +80,17 @@ def _free_ports(kept: contextlib.ExitStack) -> Iterator[int]:
     has it so.
     """
     for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
-        with contextlib.ExitStack() as own:
-            holder = own.enter_context(socket.socket())
-            try:
-                holder.bind((LOOPBACK, port))
-            except OSError:
-                continue
+        holder = socket.socket()
+        try:
+            holder.bind((LOOPBACK, port))
+        except OSError:
+            holder.close()
+            continue
+        if sys.platform == "linux":
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if sys.platform == "linux":
-                kept.push(own.pop_all())
+            kept.enter_context(holder)
+        else:
+            holder.close()
         yield port
     yield from itertools.repeat(0)
 
