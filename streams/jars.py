@@ -33,8 +33,7 @@ def class_path(say: Callable[[str], None]) -> str:
     They lie in jgo's cache folder (`JGO_CACHE_DIR`, else `~/.cache/jgo`). Raises BrokerError
     where they are not there and cannot be had from Maven Central.
     """
-    cache = Path(os.environ.get("JGO_CACHE_DIR") or Path.home() / ".cache" / "jgo")
-    home = cache.absolute() / "headrace" / f"kafka-{KAFKA}"
+    home = jars_folder()
     found = _jars(home)
     if found is None:
         try:
@@ -48,6 +47,12 @@ def class_path(say: Callable[[str], None]) -> str:
                 "that has it, or use a cluster of your own with --bootstrap HOST:PORT."
             ) from error
     return os.pathsep.join(str(jar) for jar in found)
+
+
+def jars_folder() -> Path:
+    """Where they lie."""
+    cache = Path(os.environ.get("JGO_CACHE_DIR") or Path.home() / ".cache" / "jgo")
+    return cache.absolute() / "headrace" / f"kafka-{KAFKA}"
 
 
 def _jars(home: Path) -> list[Path] | None:

@@ -47,14 +47,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         app: AgentApp = self.app
         settings = app.settings
         self._assignor = app.assignor
-        return AIOKafkaConsumer(
-            **cluster.connection(settings),
+        return cluster.consumer(
+            settings,
             client_id=f"{app.conf.id}-{app.worker_id}",
             group_id=app.conf.id,
             partition_assignment_strategy=[self._assignor],
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
-            isolation_level="read_committed",
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.session_timeout_ms // 4,
             rebalance_timeout_ms=int(app.conf.broker_rebalance_timeout * 1000),

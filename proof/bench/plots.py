@@ -45,8 +45,8 @@ def latency(saved: Saved, axes: Axes) -> None:
     found = saved["latency"]
     for name, about in (
         ("at_60_per_s", "60 events/s"),
-        ("at_50_percent", "50 % of capacity"),
-        ("at_80_percent", "80 % of capacity"),
+        ("at_50_percent", "50 % of what is kept up with"),
+        ("at_80_percent", "80 % of what is kept up with"),
     ):
         buckets = found[name]["histogram"]
         total = sum(count for _, count in buckets) or 1

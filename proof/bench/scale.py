@@ -22,7 +22,8 @@ from kernel.drivers.classifier import Classifier
 from kernel.scheduler import Scheduler
 from proof.bench import answers, facts, texts
 from proof.bench.kernel import Wanted
-from proof.bench.latency import Bench, Load, Plan
+from proof.bench.latency import Bench, Plan
+from proof.bench.open_loop import Load
 from proof.bench.percentiles import schedule, summary
 from proof.bench.simulation import Costs, Simulation
 from proof.bench.stand import Say, Service, Stand, lanes_open, requests, stand

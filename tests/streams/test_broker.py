@@ -102,7 +102,8 @@ async def test_records_are_kept_between_runs_and_dropped_when_fresh_is_asked(
     await create(settings_of(first), "kept")
     await write(settings_of(first), "kept", b"one", b"two")
     pid, address = first.pid, first.bootstrap
-    assert said[-2:] == ["formatting the broker's folder", "starting the broker"]
+    assert said[0] == "formatting the broker's folder"
+    assert said[-1] == "starting the broker"
     await first.stop()
     assert not psutil.pid_exists(pid)
     assert running(folder) is None
