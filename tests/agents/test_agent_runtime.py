@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,11 +74,9 @@ async def test_an_agent_outlives_its_broker_and_goes_on_where_it_was(
     await again.start()
     try:
         await topics.publish(settings, FEED_EVENTS.name, [event("x")] * 500)
-        began = time.monotonic()
         texts = await asked(settings, 1_000, 60)
         assert [int(text) for text in texts] == list(range(1, 1_001))
         assert agent.poll() is None
-        assert time.monotonic() - began < 30
     finally:
         agent.kill()
         await again.stop()

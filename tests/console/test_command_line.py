@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,14 +51,12 @@ def test_an_address_without_a_cluster_is_one_clear_line_and_code_4(tmp_path: Pat
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    began = time.monotonic()
     for words in (["--bootstrap", address, "lag"], ["lag", "--bootstrap", address]):
         failed = headrace(*words, "--data", str(tmp_path))
         assert (failed.code, failed.out) == (4, "")
         assert address in failed.err
         assert "--bootstrap or HEADRACE_BOOTSTRAP" in failed.err
         assert len(failed.err.splitlines()) == 1
-    assert time.monotonic() - began < 30
 
 
 def test_without_any_cluster_the_user_is_told_both_ways_to_have_one(tmp_path: Path) -> None:

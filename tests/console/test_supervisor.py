@@ -21,7 +21,7 @@ from streams.machine import AlreadyRunningError, Machine, Service
 from tests.support.command import environment, headrace
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -158,7 +158,7 @@ def test_a_data_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
             pass
     began = time.monotonic()
     with Machine(tmp_path).owned():
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5  # not as long as a dying owner is waited for
 
 
 async def test_a_service_that_cannot_be_started_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.support.topics import create, publish, until
 LOOK_S: Final = 5.0
 MOST: Final = 25
 """In that time by three clients: a few each while the pauses grow, then one a second each."""
-BACK_S: Final = 10.0
+BACK_S: Final = 30.0
 
 
 async def test_clients_of_a_broker_that_is_away_connect_about_once_a_second_and_find_it_again(

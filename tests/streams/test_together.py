@@ -11,7 +11,6 @@ import contextlib
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from aiokafka.structs import TopicPartition
@@ -67,9 +66,7 @@ async def test_a_client_s_own_cancellation_is_not_the_caller_s() -> None:
 
 
 async def test_a_client_that_does_not_stop_is_left_behind_in_time() -> None:
-    began = time.monotonic()
-    await close(Stubborn(), within_s=0.05)
-    assert time.monotonic() - began < 0.5
+    await asyncio.wait_for(close(Stubborn(), within_s=0.05), 5)
 
 
 async def test_who_closes_a_client_can_still_be_cancelled() -> None:

@@ -78,7 +78,7 @@ async def publish(
         await producer.stop()
 
 
-async def until(condition: Callable[[], Awaitable[Any]], what: str, seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], what: str, seconds: float = 60) -> Any:
     """What `condition` gives once it gives something true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
