@@ -190,7 +190,7 @@ async def test_state_survives_restart_and_offsets_reach_the_end_past_transaction
     await reaches(cluster, tickers, first)
     await committed_to_the_end(cluster)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0
 
     older = await write_late_state(cluster, "A0")
     start(cluster, NAME)
@@ -255,7 +255,7 @@ async def test_workers_that_are_killed_or_come_and_go_lose_and_double_nothing(
         start(cluster, NAME)
         await goes_on(cluster, tickers)
         worker.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 20) == 0
+        assert await asyncio.to_thread(worker.wait, 60) == 0
         await goes_on(cluster, tickers)
         count = await finish()
     await reaches(cluster, tickers, count)

@@ -55,7 +55,7 @@ async def test_an_agents_own_failure_is_one_dead_letter_and_leaves_its_state_alo
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.to_thread(agent.wait, 6), 5)
     await topics.publish(cluster, FEED_EVENTS.name, [event("d"), event("hang"), event("e")])
-    assert await asyncio.to_thread(agent.wait, 20) == EXIT_CODE
+    assert await asyncio.to_thread(agent.wait, 60) == EXIT_CODE
 
 
 async def test_an_agent_outlives_its_broker_and_goes_on_where_it_was(

@@ -35,7 +35,7 @@ async def test_an_agent_that_ends_while_it_writes_its_states_keeps_every_one(
     await topics.publish(cluster, FEED_EVENTS.name, [event("x", key) for key in keys[20:]])
     await asked(cluster, 40)
     agent.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(agent.wait, 40) == 0
+    assert await asyncio.to_thread(agent.wait, 60) == 0
 
     start(cluster, NAME)
     await topics.publish(cluster, FEED_EVENTS.name, [event("x", key) for key in keys])

@@ -114,4 +114,4 @@ async def test_every_event_becomes_requests_or_exactly_one_dead_letter(
     listening = psutil.Process(reader.pid).net_connections("tcp")
     assert not [one for one in listening if one.status == psutil.CONN_LISTEN]
     reader.send_signal(signal.SIGTERM)
-    assert reader.wait(20) == 0
+    assert reader.wait(60) == 0

@@ -48,14 +48,14 @@ def close(held: subprocess.Popen[bytes]) -> None:
 def test_what_is_held_ends_when_the_parent_lets_go() -> None:
     held, pid = hold(["sleep", "600"])
     close(held)
-    assert held.wait(10) == 128 + signal.SIGTERM
+    assert held.wait(60) == 128 + signal.SIGTERM
     assert gone(pid)
 
 
 def test_what_is_held_ends_when_the_leash_is_asked_to_end() -> None:
     held, pid = hold(["sleep", "600"])
     held.terminate()
-    assert held.wait(10) == 128 + signal.SIGTERM
+    assert held.wait(60) == 128 + signal.SIGTERM
     assert gone(pid)
     close(held)
 
@@ -66,13 +66,13 @@ def test_what_does_not_listen_is_killed_after_the_patience() -> None:
     # Its child says so once it ignores the signal; what it prints goes to standard error.
     assert eventually(lambda: _ignores_sigterm(pid))
     close(held)
-    assert held.wait(10) == 128 + signal.SIGKILL
+    assert held.wait(60) == 128 + signal.SIGKILL
     assert gone(pid)
 
 
 def test_the_exit_status_is_that_of_what_is_held() -> None:
     held, _ = hold(["sh", "-c", "exit 7"])
-    assert held.wait(10) == 7
+    assert held.wait(60) == 7
     close(held)
 
 
@@ -92,7 +92,7 @@ def test_a_killed_parent_takes_what_it_held_along_though_another_keeps_the_pipe(
     assert parent.stdout is not None
     pid, heir = int(parent.stdout.readline()), int(parent.stdout.readline())
     parent.kill()
-    parent.wait(10)
+    parent.wait(60)
     try:
         assert eventually(lambda: gone(pid))
     finally:
@@ -103,7 +103,7 @@ def test_a_killed_parent_takes_what_it_held_along_though_another_keeps_the_pipe(
 def test_a_killed_leash_takes_what_it_held_along() -> None:
     held, pid = hold(["sleep", "600"])
     held.kill()
-    held.wait(10)
+    held.wait(60)
     assert eventually(lambda: gone(pid))
     close(held)
 
