@@ -12,8 +12,10 @@ Three decisions, from the outside in (docs/scheduler.md gives the reasons and th
    over its tenant's weight.
 3. *Length.* Padding is most of what a batch wastes, so the batch is filled from the
    leader's length bucket and the next shorter one, lowest lanes first. It is filled to
-   the budget, but only a little (`FILL_TOKENS`) with what could wait: less urgent work
-   and, while a lane of an earlier round waits, work of lanes that are ahead of it.
+   the budget, but only a little (`FILL_TOKENS`) with work of lanes that are ahead while
+   a lane of an earlier round waits, and half as much with less urgent work, which would
+   delay what leads. It is no larger than that either where more urgent work has led
+   within `RECENT_S`: what comes next of it waits for a short pass.
 
 Within a lane the order is the lane's own. A lane commits only its finished contiguous
 prefix, so a request scored ahead of an earlier one of its lane gains nothing, and
@@ -26,6 +28,7 @@ from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
+from math import inf
 from typing import Any, Final, Generic, TypeVar
 
 from schemas.topics import Urgency
@@ -41,6 +44,7 @@ BUCKET_TOKENS: Final = 8
 FILL_TOKENS: Final = 256
 """Up to this size a batch is topped up with what could wait. On a CPU a pass costs what
 some 25 tokens do, so a batch of 256 is 0.9 efficient and more would only delay others."""
+RECENT_S: Final = 1.0
 ROUND_TOKENS: Final = 2_048
 """Of virtual time. Lanes of one round are served by age: finer rounds punish a lane for
 a chance burst, coarser ones let a hot lane delay the others."""
@@ -265,6 +269,8 @@ class Scheduler(Generic[Model, Work]):
         """Waiting requests that have a deadline; the others of the heap have left."""
         self._late: list[Request[Model, Work]] = []
         self._order = 0
+        self._led_at = dict.fromkeys(URGENCIES, -inf)
+        """When a class led a batch last."""
 
     def __len__(self) -> int:
         """Count of waiting requests."""
@@ -311,13 +317,18 @@ class Scheduler(Generic[Model, Work]):
         urgency = self._next_class()
         if urgency is None:
             return []
+        self._led_at[urgency] = now
         model, length = _key(self._classes[urgency].lead())
-        full = max(1, budget // (length * BUCKET_TOKENS))
-        fill = max(1, min(budget, self._fill) // (length * BUCKET_TOKENS))
-        batch: list[Request[Model, Work]] = []
         rank = URGENCIES.index(urgency)
+        top_up = min(budget, self._fill)
+        hurried = any(now - self._led_at[one] < RECENT_S for one in URGENCIES[:rank])
+        full, fill, little = (
+            max(1, tokens // (length * BUCKET_TOKENS))
+            for tokens in (top_up // 2 if hurried else budget, top_up, top_up // 2)
+        )
+        batch: list[Request[Model, Work]] = []
         for other in (urgency, *URGENCIES[:rank], *URGENCIES[rank + 1 :]):
-            most = full if URGENCIES.index(other) <= rank else fill
+            most = full if URGENCIES.index(other) <= rank else little
             for bucket in (length, length - 1):
                 for request in self._classes[other].pop(
                     (model, bucket), most - len(batch), fill - len(batch)

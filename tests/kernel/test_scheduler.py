@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.scheduler import BUCKET_TOKENS, FILL_TOKENS, ROUND_TOKENS, URGENCIES, Request, Scheduler
+from kernel.scheduler import (
+    BUCKET_TOKENS,
+    FILL_TOKENS,
+    RECENT_S,
+    ROUND_TOKENS,
+    URGENCIES,
+    Request,
+    Scheduler,
+)
 from proof.bench.policies import Flight
 from proof.bench.simulation import Costs, Run, Simulation
 from proof.bench.traces import Arrival, backlog, merged, poisson
@@ -147,7 +155,18 @@ def test_the_most_urgent_class_leads_and_takes_little_of_the_others_with_it() ->
     scheduler.enter(_request({"tokens": 8, "urgency": "interactive", "lane": "i"}, -1))
     batch = scheduler.take(0.0, BUDGET)
     assert batch[0].work == -1
-    assert len(batch) == FILL_TOKENS // 8
+    assert len(batch) == FILL_TOKENS // 2 // 8
+
+
+def test_batches_of_bulk_are_small_while_urgent_work_keeps_coming() -> None:
+    scheduler: Scheduler[str, int] = Scheduler()
+    for number in range(400):
+        scheduler.enter(_request({"tokens": 8, "urgency": "bulk", "lane": "b"}, number))
+    assert len(scheduler.take(0.0, BUDGET)) == BUDGET // 8
+    scheduler.enter(_request({"tokens": 8, "urgency": "interactive", "lane": "i"}, -1))
+    assert scheduler.take(1.0, BUDGET)[0].work == -1
+    assert len(scheduler.take(1.1, BUDGET)) == FILL_TOKENS // 2 // 8
+    assert len(scheduler.take(1.1 + RECENT_S, BUDGET)) == BUDGET // 8
 
 
 @pytest.mark.parametrize(
