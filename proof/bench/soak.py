@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from proof.bench import answers, facts, texts
 from proof.bench.kernel import Wanted
+from proof.bench.latency import Bench, Plan
 from proof.bench.percentiles import offer, schedule, summary
 from proof.bench.stand import Say, Service, Stand, lanes_open, request, requests, stand
 from proof.bench.texts import Question
@@ -79,8 +80,11 @@ async def main(
         async with where.kernel(environment) as kernel:
             await lanes_open(kernel, len(REQUESTS) * where.settings.partitions)
             capacity = await _capacity(where, texts.questions(feed, burst, skip=5_000))
-            say(f"capacity {capacity} texts/s; {minutes:g} minutes at {LOAD:.0%} of it")
-            times = schedule(LOAD * capacity, minutes * 60, texts.SEED)
+            others = Bench(where, Plan(feed=feed, precision=precision), say)
+            others.texts(5_000 + burst)  # left to the soak itself
+            kept = await others.sustained("standard", capacity)
+            say(f"kept up with: {kept} texts/s; {minutes:g} minutes at {LOAD:.0%} of it")
+            times = schedule(LOAD * kept, minutes * 60, texts.SEED)
             watch = _Watch()
             async with (
                 answers.reader(where.settings) as reader,
@@ -98,6 +102,7 @@ async def main(
         "machine": facts.machine(),
         "minutes": minutes,
         "capacity_per_s": capacity,
+        "sustained_per_s": kept,
         "offered_per_s": round(len(times) / (minutes * 60), 1),
         "sent": len(times),
         "lost": len(watch.intended),
