@@ -68,6 +68,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     labels: list[str]
     """In the order of the logits; empty for embedders and rerankers."""
+    out_of_scope: str = ""
+    """Which of them says that none of the others fits; empty where none does."""
     max_tokens: Annotated[int, msgspec.Meta(ge=8)]
     """Longest sequence that the model takes, special tokens included."""
     windows: Windows = Windows()

@@ -50,6 +50,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric = "accuracy"
     """What a version is chosen by."""
     limits: GateLimits = GateLimits()
+    out_of_scope: str = ""
+    """The label of inputs that none of the others fits, where the task or its data have one: it
+    is said more readily than it was learned, and what it costs the others is bounded."""
     awaited: bool = False
     """Requests wait for the first version; of other tasks they end as dead letters until then."""
     descriptions: dict[str, str] = {}
@@ -77,7 +80,10 @@ TWEET_SENTIMENT: Final = Task(
     metric="macro_f1",
 )
 INTENTS: Final = Task(
-    name="intents", inputs="text", about="What does the customer want? The labels name the intents."
+    name="intents",
+    inputs="text",
+    about="What does the customer want? The labels name the intents.",
+    out_of_scope="oos",
 )
 ENTITIES: Final = Task(
     name="entities",

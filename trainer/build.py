@@ -29,6 +29,7 @@ from trainer import (
     judgement,
     metrics,
     multi,
+    out_of_scope,
     quantise,
     scoring,
     tracking,
@@ -229,6 +230,7 @@ def _graphs(plan: _Plan, fitted: Fitted, features: Sequence[Feature], target: Pa
         kind=encoding.kind(plan.task),
         labels=list(plan.task.labels),
         max_tokens=plan.recipe.max_tokens,
+        out_of_scope=plan.task.out_of_scope if plan.task.out_of_scope in plan.task.labels else "",
         marking=plan.recipe.marking,
         precisions=precisions,
         agreement={},
@@ -260,12 +262,23 @@ def serving_ms(
 def _calibrate(
     task: Task, rows: list[Row], fitted: Fitted, features: Sequence[Feature]
 ) -> Calibration:
-    """Fold a temperature into the head; `features` begin with those of the held-back `rows`."""
+    """Fold a temperature into the head, and how readily it says that no label fits.
+
+    `features` begin with those of the held-back `rows`.
+    """
     if task.answer != "label":
         return Calibration()
     said = encoding.predict(fitted.model, features[: len(rows)], fitted.collate)
-    found = calibration.calibrate(rows, said, scoring.truth(rows, task.labels))
+    truth = scoring.truth(rows, task.labels)
+    found = calibration.calibrate(rows, said, truth)
     calibration.fold(fitted.model.head, found.temperature)
+    if task.out_of_scope in task.labels:
+        label = task.labels.index(task.out_of_scope)
+        half = np.array([calibration.is_fitted_on(row) for row in rows], np.bool_)
+        tempered = calibration.tempered(said[half], found.temperature)
+        raised = out_of_scope.shift(tempered, truth[half], label)
+        out_of_scope.fold(fitted.model.head, label, raised)
+        found = replace(found, raised=raised)
     return found
 
 
@@ -293,6 +306,7 @@ def _judge(
             "held_back": float(report.n),
             "trained_on": float(len(dataset.train)),
             **_figures(report),
+            **_scope(report),
             **_calibrated(exported.calibration),
             **fitted.figures,
         },
@@ -366,6 +380,16 @@ def _figures(report: Report) -> dict[str, float]:
     if isinstance(report, RetrievalReport):
         return {f"recall_at_{depth}": share for depth, share in report.recall_at.items()}
     return {}
+
+
+def _scope(report: Report) -> dict[str, float]:
+    """What inputs in and out of scope come to, where the task knows both."""
+    if report.scope is None:
+        return {}
+    return {
+        "in_scope_accuracy": report.scope.in_scope_accuracy,
+        "out_of_scope_recall": report.scope.out_of_scope_recall,
+    }
 
 
 def _calibrated(found: Calibration) -> dict[str, float]:

@@ -34,6 +34,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """Logits were divided by this; above 1 the model was too sure."""
     fitted_on: int = 0
     judged_on: int = 0
+    raised: float = 0.0
+    """Added to the logit of the label that says that no other fits (`trainer/out_of_scope.py`)."""
     ece_before: float | None = None
     """Expected calibration error on the judged rows, without the temperature."""
     ece_after: float | None = None

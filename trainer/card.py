@@ -89,7 +89,7 @@ On {report.n} held-back rows, through the {report.precision} graph; 95 % interva
 - accuracy {report.accuracy:.3f} {_interval(report.accuracy_interval)}
 - macro F1 {report.macro_f1:.3f} {_interval(report.macro_f1_interval)}
 - expected calibration error {report.ece:.3f} {_interval(report.ece_interval)}
-
+{_scope(report)}
 | label | precision | recall | F1 | rows |
 |---|---|---|---|---|
 {_table(report)}
@@ -127,6 +127,18 @@ def _counts(told: Told) -> str:
 
 def _interval(bounds: tuple[float, float]) -> str:
     return f"({bounds[0]:.3f} to {bounds[1]:.3f})"
+
+
+def _scope(report: Report) -> str:
+    found = report.scope
+    if found is None:
+        return ""
+    return (
+        f"- in scope: accuracy {found.in_scope_accuracy:.3f} {_interval(found.in_scope_interval)} "
+        f"on {found.in_scope} rows\n"
+        f"- out of scope ({found.label}): recall {found.out_of_scope_recall:.3f} "
+        f"{_interval(found.out_of_scope_interval)} on {found.out_of_scope} rows\n"
+    )
 
 
 def _table(report: Report) -> str:

@@ -45,7 +45,15 @@ class RetrievalReport(Report, frozen=True, kw_only=True):
 
 
 def beside(report: Report) -> list[str]:
-    """What a report of tags or vectors says beside accuracy, for a person."""
+    """What a report says beside accuracy, for a person."""
+    if report.scope is not None:
+        scope = report.scope
+        line = (
+            f"in scope: accuracy {scope.in_scope_accuracy:.4f} of {scope.in_scope} rows; out of "
+            f"scope ({scope.label}): recall {scope.out_of_scope_recall:.4f} of "
+            f"{scope.out_of_scope} rows"
+        )
+        return [line]
     if isinstance(report, EntityReport):
         low, high = report.entity_f1_interval
         kinds = ", ".join(f"{kind} {one.f1:.4f}" for kind, one in report.per_entity.items())

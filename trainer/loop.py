@@ -118,11 +118,11 @@ class Loop(Trainer):  # type: ignore[misc]
         """A step's gradients, with those that strategies add."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         for strategy in self._strategies:
-            strategy.after_backward(self._work, self, model, self._prepare_inputs(dict(inputs)))
+            batch = self._prepare_inputs(dict(inputs))
+            strategy.after_backward(self._work, model, batch, self._again)
         return loss
 
-    def backward_again(self, model: Any, batch: dict[str, Any]) -> None:
-        """Add the gradients of the plain loss on `batch`, weighted as a step's own are."""
+    def _again(self, model: Any, batch: dict[str, Any]) -> None:
         with self.compute_loss_context_manager():
             loss, _ = self._plain(model, dict(batch))
         self.accelerator.backward(loss / self.current_gradient_accumulation_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -27,6 +28,19 @@ class LabelReport(msgspec.Struct, frozen=True):
     f1_interval: Interval = (0.0, 0.0)
 
 
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """How inputs that a label fits do, and those that none fits."""
+
+    label: str
+    """The one that says that no other fits."""
+    in_scope: int
+    in_scope_accuracy: float
+    in_scope_interval: Interval
+    out_of_scope: int
+    out_of_scope_recall: float
+    out_of_scope_interval: Interval
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a model does on labelled rows; intervals are 95 %, by bootstrap over rows."""
 
@@ -41,6 +55,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     per_label: dict[str, LabelReport]
     confusion: list[list[int]]
     """Rows are the right labels, columns what was said, in the task's order."""
+    scope: Scope | None = None
+    """Where a label says that none of the others fits, and there are rows of both kinds."""
     precision: str = ""
     """Numeric precision of the model that answered."""
     version: str = ""
@@ -88,6 +104,27 @@ def evaluate(
             for index, label in enumerate(labels)
         },
         confusion=confusion.tolist(),
+    )
+
+
+def scope(
+    probabilities: NDArray[np.float32], truth: NDArray[np.int64], labels: Sequence[str], label: str
+) -> Scope | None:
+    """How inputs in and out of scope do, given `label` for the latter; None without both."""
+    if label not in labels:
+        return None
+    right = probabilities.argmax(axis=1) == truth
+    outside = truth == list(labels).index(label)
+    if outside.all() or not outside.any():
+        return None
+    return Scope(
+        label=label,
+        in_scope=int((~outside).sum()),
+        in_scope_accuracy=float(right[~outside].mean()),
+        in_scope_interval=interval_of_mean(right[~outside].astype(np.float64)),
+        out_of_scope=int(outside.sum()),
+        out_of_scope_recall=float(right[outside].mean()),
+        out_of_scope_interval=interval_of_mean(right[outside].astype(np.float64)),
     )
 
 

@@ -97,5 +97,10 @@ def report(
         found = entity_metrics.of_tags(driver.tags(rows), tags, driver.labels)
     else:
         right = truth(rows, driver.labels)
-        found = metrics.evaluate(ask(driver, rows), right, tuple(driver.labels))
+        said = ask(driver, rows)
+        found = metrics.evaluate(said, right, tuple(driver.labels))
+        none_fits = artefact.read(folder).out_of_scope
+        found = msgspec.structs.replace(
+            found, scope=metrics.scope(said, right, driver.labels, none_fits)
+        )
     return msgspec.structs.replace(found, precision=driver.precision, version=driver.version)

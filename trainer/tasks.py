@@ -45,8 +45,20 @@ def find(name: str) -> Task:
         task = msgspec.convert(fields, Task)
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise TrainerError(f"the task file {name} cannot be used: {error}") from error
+    _check(task, name)
+    return task
+
+
+def _check(task: Task, name: str) -> None:
     if task.labels and len(set(task.labels)) < max(2, len(task.labels)):
         raise TrainerError(f"the task file {name} needs at least two labels, each once")
+    if task.out_of_scope and (
+        task.answer != "label" or (task.labels and task.out_of_scope not in task.labels)
+    ):
+        raise TrainerError(
+            f"the task file {name}: out_of_scope must be one of the labels, not "
+            f"{task.out_of_scope!r}"
+        )
     if (task.answer == "tags") != (task.inputs == "tokens"):
         raise TrainerError(f"the task file {name}: inputs 'tokens' and answer 'tags' come together")
     if task.answer == "tags" and task.labels and task.labels[0] != OUTSIDE:
@@ -56,7 +68,6 @@ def find(name: str) -> Task:
             f"the task file {name}: answer 'vector' learns from pairs (text and a target that is "
             'near it in meaning): set inputs = "pair"'
         )
-    return task
 
 
 def parts(task: Task, file: Path) -> list[Task]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from trainer.strategies.base import Strategy, Work
-
-if TYPE_CHECKING:
-    from trainer.loop import Loop
+from trainer.strategies.base import Again, Strategy, Work
 
 
 class Fgm(Strategy, frozen=True, kw_only=True):
@@ -17,14 +14,14 @@ class Fgm(Strategy, frozen=True, kw_only=True):
 
     radius: float = 0.5
 
-    def after_backward(self, work: Work, loop: Loop, model: Any, batch: dict[str, Any]) -> None:
+    def after_backward(self, work: Work, model: Any, batch: dict[str, Any], again: Again) -> None:
         """Add the gradients at the moved vectors."""
         weight = words(work)
         if not _movable(weight):
             return
         kept = weight.detach().clone()
         _move(weight, self.radius)
-        loop.backward_again(model, batch)
+        again(model, batch)
         with torch.no_grad():
             weight.copy_(kept)
 
@@ -36,7 +33,7 @@ class Pgd(Strategy, frozen=True, kw_only=True):
     step: float = 0.25
     moves: int = 3
 
-    def after_backward(self, work: Work, loop: Loop, model: Any, batch: dict[str, Any]) -> None:
+    def after_backward(self, work: Work, model: Any, batch: dict[str, Any], again: Again) -> None:
         """Add the gradients at the vectors after the last move."""
         weight = words(work)
         if not _movable(weight):
@@ -44,7 +41,7 @@ class Pgd(Strategy, frozen=True, kw_only=True):
         kept = weight.detach().clone()
         gradients = {
             name: None if each.grad is None else each.grad.clone()
-            for name, each in loop.model.named_parameters()
+            for name, each in model.named_parameters()
         }
         for move in range(self.moves):
             _move(weight, self.step)
@@ -53,13 +50,13 @@ class Pgd(Strategy, frozen=True, kw_only=True):
                 if (length := away.norm()) > self.radius:
                     weight.copy_(kept + away * (self.radius / length))
             last = move == self.moves - 1
-            for name, each in loop.model.named_parameters():
+            for name, each in model.named_parameters():
                 found = gradients[name]
                 if last:  # the step's own gradients, to which the last ones are added
                     each.grad = found
                 elif each.grad is not None:
                     each.grad = torch.zeros_like(each.grad)
-            loop.backward_again(model, batch)
+            again(model, batch)
         with torch.no_grad():
             weight.copy_(kept)
 

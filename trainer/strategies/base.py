@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import torch
@@ -15,12 +15,11 @@ from trainer.dataset import Row
 from trainer.encoding import Collator, Feature
 from trainer.recipe import Recipe
 
-if TYPE_CHECKING:
-    from trainer.loop import Loop
-
 Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[Any, dict[str, Any]], tuple[torch.Tensor, torch.Tensor]]
 """From a network and a batch to the loss, a scalar, and the logits that gave it."""
+Again = Callable[[Any, dict[str, Any]], None]
+"""Adds the gradients of the plain loss of a network on a batch, weighted as a step's own are."""
 
 
 @dataclass
@@ -69,7 +68,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Loss and logits of a batch; `below` is the loss without this strategy."""
         return below(model, batch)
 
-    def after_backward(self, work: Work, loop: Loop, model: Any, batch: dict[str, Any]) -> None:
+    def after_backward(self, work: Work, model: Any, batch: dict[str, Any], again: Again) -> None:
         """More gradients, before the weights move."""
 
     def callbacks(self, work: Work) -> list[Any]:  # noqa: ARG002
