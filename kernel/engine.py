@@ -21,6 +21,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from threading import Lock
 from typing import Final, Protocol
@@ -35,6 +36,7 @@ from kernel.drivers.base import (
     Output,
 )
 from kernel.drivers.encoding import Encoding
+from kernel.intake import Intake
 from kernel.jobs import EngineStats, Job, Scoring, Verdict, resolve
 from kernel.passes import HungError, Passes
 from kernel.scheduler import FILL_TOKENS, Request, Scheduler
@@ -92,7 +94,10 @@ class Engine:
         self._lock = Lock()
         """Of the scheduler, and of whether a scoring is taken: two threads use them."""
         self._scorings: dict[bytes, Scoring] = {}
-        self._entered: dict[str, asyncio.Queue[list[Job]]] = {}
+        self._intakes: dict[str, Intake] = {}
+        """By task: one whose model is missing waits alone."""
+        self._context = copy_context()
+        """Of all callbacks: a copy for each would be one more thing to keep for each request."""
         self._tasks = asyncio.TaskGroup()
         self._ready = asyncio.Event()
         self._timed = asyncio.Event()
@@ -105,13 +110,13 @@ class Engine:
     def enter(self, jobs: Sequence[Job]) -> None:
         """Take requests in, in lane order; their verdicts resolve when they are scored."""
         for task in dict.fromkeys(job.request.task for job in jobs):
-            if task not in self._entered:
-                self._entered[task] = asyncio.Queue()
-                self._tasks.create_task(self._tokenize(self._entered[task]))
-            self._entered[task].put_nowait([job for job in jobs if job.request.task == task])
+            if task not in self._intakes:
+                self._intakes[task] = Intake()
+                self._tasks.create_task(self._tokenize(self._intakes[task]))
+            self._intakes[task].put(job for job in jobs if job.request.task == task)
         loop = asyncio.get_running_loop()
         for job in jobs:
-            job.verdict.add_done_callback(partial(self._forget, job))
+            job.verdict.add_done_callback(partial(self._forget, job), context=self._context)
             if job.deadline is not None and self._models.driver_for(job.request) is None:
                 # It may expire before there is a model, and so before it can be scheduled.
                 loop.call_later(max(0.0, job.deadline - time.monotonic()), self._expire, job)
@@ -127,11 +132,11 @@ class Engine:
         finally:
             self._forwarding.close()
 
-    async def _tokenize(self, entered: asyncio.Queue[list[Job]]) -> None:
-        """Look up or tokenize one task's requests; a task whose model is missing waits alone."""
+    async def _tokenize(self, intake: Intake) -> None:
+        """Look up or tokenize one task's requests."""
         loop = asyncio.get_running_loop()
         while True:
-            jobs = await entered.get()
+            jobs = await intake.take()
             for driver, own in (await self._by_driver(jobs)).items():
                 fresh = self._look_up(driver, own)
                 encodings = await loop.run_in_executor(
@@ -225,12 +230,17 @@ class Engine:
             self._timed.set()
 
     def _forget(self, job: Job, _: asyncio.Future[Verdict | None]) -> None:
-        """An answered job, or one whose lane has closed, waits no longer."""
+        """An answered job, or one whose lane has closed, waits no longer.
+
+        What it waited with refers to it: left in a circle they would stay until they are collected.
+        """
         if job.waiting is not None:
             with self._lock:
                 self._scheduler.withdraw(job.waiting)
-        if job.scoring is not None:
-            self._drop_if_unwanted(job.scoring)
+                job.waiting = None
+        scoring, job.scoring = job.scoring, None
+        if scoring is not None:
+            self._drop_if_unwanted(scoring)
 
     def _drop_if_unwanted(self, scoring: Scoring) -> None:
         if scoring.encoding is None or self._scorings.get(scoring.key) is not scoring:
@@ -271,19 +281,22 @@ class Engine:
 
     def _next_pass(self) -> _Pass | None:
         """On the forward thread: choose a batch and score it; None where nothing waits."""
+        batch: list[Scoring] = []
         with self._lock:
-            chosen = self._scheduler.take(time.monotonic(), self._budget)
-            batch: list[Scoring] = []
-            for request in chosen:
-                scoring = request.work.scoring
-                if scoring is None or scoring.taken:
-                    continue
-                scoring.taken = True
-                batch.append(scoring)
-                for other in scoring.jobs:
-                    if other.waiting is not None:
-                        self._scheduler.withdraw(other.waiting)
-        return self._forward(chosen[0].model, batch) if batch else None
+            while not batch:  # what was answered meanwhile may be all that is chosen
+                chosen = self._scheduler.take(time.monotonic(), self._budget)
+                if not chosen:
+                    return None
+                for request in chosen:
+                    scoring = request.work.scoring
+                    if scoring is None or scoring.taken:
+                        continue
+                    scoring.taken = True
+                    batch.append(scoring)
+                    for other in scoring.jobs:
+                        if other.waiting is not None:
+                            self._scheduler.withdraw(other.waiting)
+        return self._forward(batch[0].driver, batch)
 
     def _forward(self, driver: Driver, batch: list[Scoring]) -> _Pass:
         """On a forward thread: score the next windows of each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +56,8 @@ class KernelHandler:
         self._models = models
         self._engine = engine
         self._shadow = shadow
+        self._context = copy_context()
+        """Of all callbacks, as the engine's."""
 
     def admit(self, record: Any) -> tuple[Admitted, Cause | None]:
         """Decode a request and refuse what no model can answer."""
@@ -122,8 +125,11 @@ class KernelHandler:
             answer.set_result(_answer(result, choice.served))
             self._try_out(request, result, choice, failed)
 
-        job.verdict.add_done_callback(answered)
-        answer.add_done_callback(lambda done: job.verdict.cancel() if done.cancelled() else None)
+        verdict = job.verdict
+        verdict.add_done_callback(answered, context=self._context)
+        answer.add_done_callback(
+            lambda done: verdict.cancel() if done.cancelled() else None, context=self._context
+        )
 
     def _ask_again(self, job: Job, answer: asyncio.Future[Answer], failed: str) -> None:
         """A canary that fails must not cost an answer: the live version gives it."""

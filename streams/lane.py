@@ -48,6 +48,8 @@ PATIENCE: Final = 0.1
 LONGEST_PAUSE_S: Final = 0.5
 """Under a backlog a transaction may wait for this share of the time that its first record has
 waited already, and for so long at most: it carries more, and costs nobody more than a tenth."""
+FETCH_RECORDS: Final = 256
+"""Records that are taken in at once: decoding them keeps the event loop from all else."""
 FETCH_WAIT_MS: Final = 200
 """How long one fetch waits for records: it bounds how late a lane sees that it should stop."""
 
@@ -212,7 +214,9 @@ class Lane(Generic[Item]):
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            fetched = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=room)
+            fetched = await self._consumer.getmany(
+                timeout_ms=FETCH_WAIT_MS, max_records=min(room, FETCH_RECORDS)
+            )
             records = fetched.get(self._partition, [])
             if records:
                 self._take(records)

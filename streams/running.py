@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import uvloop
 
+from streams.garbage import set_aside
 from streams.together import see
 from streams.watchdog import fail_stop
 
@@ -42,7 +43,9 @@ async def _until_signal(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    tidying = asyncio.create_task(set_aside())
     await asyncio.wait([task])
+    tidying.cancel()
     # What is left over may not want to end; the process does.
     threading.Thread(target=_end_anyway, daemon=True).start()
     if not (task.cancelled() and asked):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError
@@ -31,20 +31,27 @@ from agents.runtime.batch import Batch
 from agents.runtime.failstop import fail_stop
 from streams import cluster
 from streams.committed import committed
-
-if TYPE_CHECKING:
-    from agents.runtime.worker import AgentApp
+from streams.settings import Settings
 
 FETCH_WAIT_S: Final = 0.5
 BATCH_RECORDS: Final = 1_000
 """Records of one fetch: what a rebalance can make us fetch again, at most."""
 
 
+class _App(Protocol):
+    """What the consumer is told by the Faust app that it works for."""
+
+    settings: Settings
+    worker_id: str
+    assignor: Any
+    conf: Any
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that owns the aiokafka consumer; heartbeats go on while agents compute."""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
-        app: AgentApp = self.app
+        app: _App = self.app
         settings = app.settings
         self._assignor = app.assignor
         return cluster.consumer(

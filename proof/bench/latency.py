@@ -20,7 +20,7 @@ from kernel.service import SERVICE
 from proof.bench import answers, facts, texts
 from proof.bench.answers import Answer
 from proof.bench.kernel import Wanted
-from proof.bench.open_loop import WARM_UP_S, Load, Stream, Way, event, read
+from proof.bench.open_loop import WARM_UP_S, Load, Stream, Way, event, read, unpaused
 from proof.bench.stand import (
     Say,
     Service,
@@ -131,8 +131,9 @@ class Bench:
         try:
             async with answers.reader(self.where.settings) as reader:
                 reading = asyncio.create_task(read(reader, streams))
-                await asyncio.gather(*(one.send(producer) for one in streams))
-                await asyncio.wait([reading], timeout=_LINGER_S)
+                with unpaused():
+                    await asyncio.gather(*(one.send(producer) for one in streams))
+                    await asyncio.wait([reading], timeout=_LINGER_S)
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,8 +21,9 @@ from kernel.drivers.encoding import Encoding
 from kernel.drivers.graph import GraphDriver
 from kernel.drivers.tokens import TokenClassifier
 from kernel.engine import MIN_BUDGET, Engine
-from kernel.jobs import Job, Verdict
+from kernel.jobs import Job, Scoring, Verdict
 from kernel.passes import StuckError
+from kernel.scheduler import Request
 from schemas.errors import ErrorClass, Unanswerable
 from schemas.events import KernelRequest
 from schemas.topics import Urgency
@@ -352,3 +354,19 @@ async def test_a_lane_that_closes_in_the_middle_of_a_long_text_leaves_nothing_be
         await true(lambda: not engine._scorings)
         assert len(engine._scheduler) == 0
         assert engine.stats.batches < 10
+
+
+async def test_answered_requests_leave_nothing_to_the_garbage_collector(driver: Faulty) -> None:
+    def held() -> int:
+        return sum(isinstance(one, (Job, Scoring, Request)) for one in gc.get_objects())
+
+    gc.collect()
+    before = held()
+    gc.disable()
+    try:
+        async with running(driver) as engine:
+            await answers(engine, GOOD + GOOD)
+        del engine
+        await true(lambda: held() == before)
+    finally:
+        gc.enable()
