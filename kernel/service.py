@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from contextvars import copy_context
@@ -35,6 +36,9 @@ from streams.settings import Settings
 from streams.together import together
 
 SERVICE: Final = "kernel"
+SWITCH_S: Final = 0.001
+"""So long a thread may keep Python to itself while another waits for it. The event loop, which
+commits, waits for the threads that tokenize and score; by default it is five times as long."""
 _URGENCY: Final[dict[str, Urgency]] = {topic.name: urgency for urgency, topic in REQUESTS.items()}
 
 
@@ -267,4 +271,5 @@ async def serve(settings: Settings) -> None:
 
 def run(settings: Settings) -> None:
     """Run the kernel until SIGTERM."""
+    sys.setswitchinterval(SWITCH_S)
     run_service(lambda: serve(settings))

@@ -316,10 +316,12 @@ class Lane(Generic[Item]):
                 deliveries.append(await said.send(self._producer))
             if flight.cause is not None and not self._committed.covers(flight.cause):
                 self._committed.advance(flight.cause)
+        # aiokafka commits although a send has failed: each must be seen to succeed first. And one
+        # after the other: a broker that verifies two parts of a transaction at the same time
+        # (KIP-890) refuses one of them, and the producer waits before it asks again.
+        await asyncio.gather(*deliveries)
         place = OffsetAndMetadata(finished[-1].record.offset + 1, self._committed.dump())
         await self._producer.send_offsets_to_transaction({self._partition: place}, self._group)
-        # aiokafka commits although a send has failed: each must be seen to succeed first.
-        await asyncio.gather(*deliveries)
         await self._producer.commit_transaction()
         self._stats.committed = place
         self._stats.messages += len(deliveries)
