@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from schemas.errors import ErrorClass, Unanswerable
@@ -96,6 +97,33 @@ async def test_every_record_is_answered_once_and_in_order_within_its_key(
         records = await _all_of(cluster, "plain.out", 2_000)
     assert Counter(r.json()["n"] for r in records) == Counter(range(2_000))
     assert _in_order(records)
+
+
+async def test_offsets_join_a_transaction_once_all_its_messages_are_delivered(
+    cluster: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that verifies two parts of a transaction at the same time refuses one of them."""
+    sent: dict[int, list[asyncio.Future[Any]]] = {}
+    undelivered: list[int] = []
+    send, offsets = AIOKafkaProducer.send, AIOKafkaProducer.send_offsets_to_transaction
+
+    async def watched_send(self: AIOKafkaProducer, *args: Any, **named: Any) -> Any:
+        delivery = await send(self, *args, **named)
+        sent.setdefault(id(self), []).append(delivery)
+        return delivery
+
+    async def watched_offsets(self: AIOKafkaProducer, *args: Any, **named: Any) -> Any:
+        undelivered.append(sum(not one.done() for one in sent.pop(id(self), [])))
+        return await offsets(self, *args, **named)
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", watched_send)
+    monkeypatch.setattr(AIOKafkaProducer, "send_offsets_to_transaction", watched_offsets)
+    await topics.create(cluster, "parts.in", "parts.out")
+    await topics.publish(cluster, "parts.in", numbered(200))
+    async with running(Lanes(cluster, ["parts.in"], Copying("parts", "parts.out"))):
+        await _all_of(cluster, "parts.out", 200)
+    assert undelivered
+    assert not any(undelivered)
 
 
 async def test_nothing_is_lost_or_doubled_when_owners_come_and_go_at_random(
