@@ -87,12 +87,15 @@ def run(
         for first in firsts(space):
             study.enqueue_trial(first)
     while trials.seconds_left() > 0 and len(tried(study)) < _MOST_TRIALS:
-        study.optimize(
-            trials,
-            n_trials=1,
-            catch=(TrainerError, RuntimeError),
-            callbacks=[lambda _, trial: tell(_line(trial))],
-        )
+        try:
+            study.optimize(
+                trials,
+                n_trials=1,
+                catch=(TrainerError, RuntimeError),
+                callbacks=[lambda _, trial: tell(_line(trial))],
+            )
+        finally:
+            trials.keep_time()
     return study, _winner(study, space)
 
 
@@ -110,8 +113,14 @@ class _Trials:
 
     def seconds_left(self) -> float:
         """Of the time for trials, what earlier calls used counted in."""
-        used = self._spent_before + time.monotonic() - self._began
-        return max(0.0, self._space.minutes * 60 * TRIALS_SHARE - used)
+        return max(0.0, self._space.minutes * 60 * TRIALS_SHARE - self._used())
+
+    def keep_time(self) -> None:
+        """Say in the study what was used, whatever for: a later call goes on from it."""
+        self._study.set_user_attr("seconds", self._used())
+
+    def _used(self) -> float:
+        return self._spent_before + time.monotonic() - self._began
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The metric of the task on the validation rows."""
@@ -133,8 +142,6 @@ class _Trials:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             trial.set_user_attr("seconds", round(time.monotonic() - began, 1))
-            used = self._spent_before + time.monotonic() - self._began
-            self._study.set_user_attr("seconds", used)
         return value
 
     def _value(self, trial: optuna.Trial, recipe: Recipe, folder: Path) -> float:

@@ -85,5 +85,5 @@ def test_what_is_too_slow_to_serve_is_refused_with_the_figure_and_a_search_goes_
     trials = len(search.tried(study))
     assert study.user_attrs["seconds"] > 0
     with pytest.raises(TrainerError, match="allow more --minutes or --max-ms"):
-        ask()  # the first call has used up the time, but for what may do for one trial more
+        ask()  # the first call has used up the time, also by trials that it refused at once
     assert len(search.tried(study)) <= trials + 1
