@@ -287,16 +287,19 @@ class Engine:
                 chosen = self._scheduler.take(time.monotonic(), self._budget)
                 if not chosen:
                     return None
-                for request in chosen:
-                    scoring = request.work.scoring
-                    if scoring is None or scoring.taken:
-                        continue
-                    scoring.taken = True
-                    batch.append(scoring)
-                    for other in scoring.jobs:
-                        if other.waiting is not None:
-                            self._scheduler.withdraw(other.waiting)
+                batch = [one for request in chosen if (one := self._claim(request.work))]
         return self._forward(batch[0].driver, batch)
+
+    def _claim(self, job: Job) -> Scoring | None:
+        """The scoring of a job for the batch that is made, once; the lock is held."""
+        scoring = job.scoring
+        if scoring is None or scoring.taken:
+            return None
+        scoring.taken = True
+        for other in scoring.jobs:
+            if other.waiting is not None:
+                self._scheduler.withdraw(other.waiting)
+        return scoring
 
     def _forward(self, driver: Driver, batch: list[Scoring]) -> _Pass:
         """On a forward thread: score the next windows of each."""

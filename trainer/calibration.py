@@ -84,7 +84,7 @@ def fit(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
 
 def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
     """`probabilities` [rows, labels] as they are after dividing the logits."""
-    return np.exp(_log_probabilities(probabilities, 1 / temperature)).astype(np.float32)
+    return np.exp(log_probabilities(probabilities, 1 / temperature)).astype(np.float32)
 
 
 def fold(head: torch.nn.Linear, temperature: float) -> None:
@@ -95,11 +95,14 @@ def fold(head: torch.nn.Linear, temperature: float) -> None:
 
 
 def _loss(probabilities: NDArray[np.float32], truth: NDArray[np.int64], inverse: float) -> float:
-    logs = _log_probabilities(probabilities, inverse)
+    logs = log_probabilities(probabilities, inverse)
     return float(-logs[np.arange(len(truth)), truth].mean())
 
 
-def _log_probabilities(probabilities: NDArray[np.float32], inverse: float) -> NDArray[np.float64]:
+def log_probabilities(
+    probabilities: NDArray[np.float32], inverse: float = 1.0
+) -> NDArray[np.float64]:
+    """Logarithms of `probabilities` [rows, labels], their logits taken `inverse` times."""
     # Logits are log-probabilities but for a constant in each row, which softmax drops.
     logits = np.log(probabilities.astype(np.float64) + _TINY) * inverse
     logits -= logits.max(axis=1, keepdims=True)

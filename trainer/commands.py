@@ -175,6 +175,7 @@ def evaluate(model: Path, data: Path, precision: Precision | Literal["auto"] = "
         labels=tuple(manifest.labels),
         inputs=_INPUTS[manifest.kind],
         answer=_ANSWERS.get(manifest.kind, "label"),
+        out_of_scope=manifest.out_of_scope,
     )
     rows = [row for row in files.read(data, task) if row.text]
     return scoring.report(model, rows, task, precision)

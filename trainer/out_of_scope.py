@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.calibration import log_probabilities
+
 MOST_LOST: Final = 0.01
 """Share of the inputs in scope that may go wrong by it."""
 MIN_ROWS: Final = 20
 """Of either kind, to choose on; with fewer the label is said as it was learned."""
-_TINY: Final = 1e-12
 
 
 def shift(probabilities: NDArray[np.float32], truth: NDArray[np.int64], label: int) -> float:
@@ -30,7 +31,7 @@ def shift(probabilities: NDArray[np.float32], truth: NDArray[np.int64], label: i
     It lies halfway between the last input out of scope that it wins and the next in scope that
     more would lose.
     """
-    logits = np.log(probabilities.astype(np.float64) + _TINY)
+    logits = log_probabilities(probabilities)
     own = logits[:, label].copy()
     logits[:, label] = -np.inf
     outside = truth == label

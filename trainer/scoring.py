@@ -99,8 +99,7 @@ def report(
         right = truth(rows, driver.labels)
         said = ask(driver, rows)
         found = metrics.evaluate(said, right, tuple(driver.labels))
-        none_fits = artefact.read(folder).out_of_scope
         found = msgspec.structs.replace(
-            found, scope=metrics.scope(said, right, driver.labels, none_fits)
+            found, scope=metrics.scope(said, right, driver.labels, task.out_of_scope)
         )
     return msgspec.structs.replace(found, precision=driver.precision, version=driver.version)

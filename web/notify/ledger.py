@@ -69,10 +69,11 @@ class Ledger:
                 await Message.of(DELIVERIES, one.id.encode(), one, SERVICE).send(self._producer)
                 for one in deliveries
             ]
+            # aiokafka commits although a send has failed: each must be seen to succeed first.
+            # Offsets come after that, as in a lane.
+            await asyncio.gather(*sends)
             if offsets:
                 await self._producer.send_offsets_to_transaction(dict(offsets), self._group)
-            # aiokafka commits although a send has failed: each must be seen to succeed first.
-            await asyncio.gather(*sends)
             await self._producer.commit_transaction()
 
     async def close(self) -> None:
